@@ -1,0 +1,171 @@
+"""FocalStacks: one container for simulated and real focal stacks, and the sampler of 32 x F mini-batches.
+
+Shape legend: 49 focal indices, two views (left, right), H x W the patch; B samples, m frames of each, S scenes, F slices of one
+scene. Counts are sensor counts, uint16, as they left the camera; a network sees (count - black) / (white - black).
+
+On disk a container is a folder of plain `.npy` arrays, memory-mapped on reading, with `stacks.json` written last.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+INDICES = 49  # focal indices, 0 = far
+BLACK, WHITE = 64.0, 1023.0  # counts of the simulated 10-bit sensor
+ARRAYS = ("slices", "labels", "positions", "categories", "depths")
+FILES = ("stacks.json", *(f"{name}.npy" for name in ARRAYS))
+
+
+@dataclass(eq=False)
+class FocalStacks:
+    """Labelled focal stacks.
+
+    slices (stacks, 49, 2, H, W) uint16, left then right view; labels (stacks,) focal index; positions (stacks, 2) patch centre
+    (x, y) in [-1, 1] over the frame; categories (stacks,) str; depths (stacks, H/4, W/4) dioptres, or None where unknown.
+    """
+
+    slices: np.ndarray
+    labels: np.ndarray
+    positions: np.ndarray
+    categories: np.ndarray
+    black: float = BLACK
+    white: float = WHITE
+    depths: np.ndarray | None = None
+    source: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        count = len(self.slices)
+        if self.slices.ndim != 5 or self.slices.shape[1:3] != (INDICES, 2) or self.slices.dtype != np.uint16:
+            raise ValueError(f"slices must be uint16 (stacks, {INDICES}, 2, H, W), not {self.slices.dtype} "
+                             f"{self.slices.shape}")
+        for name, shape in (("labels", (count,)), ("positions", (count, 2)), ("categories", (count,))):
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} must have shape {shape} to go with the slices, not {getattr(self, name).shape}")
+        if count and not (0 <= self.labels.min() and self.labels.max() < INDICES):
+            raise ValueError(f"labels must be focal indices 0..{INDICES - 1}, not {self.labels.min()}..{self.labels.max()}")
+        if not self.white > self.black:
+            raise ValueError(f"white level {self.white} must be above the black level {self.black}")
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over labels, positions and slices: which data a run has seen."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.labels, np.int64).tobytes())
+        digest.update(np.ascontiguousarray(self.positions, np.float32).tobytes())
+        for stack in self.slices:
+            digest.update(np.ascontiguousarray(stack))
+        return digest.hexdigest()
+
+    def observe(self, stacks: np.ndarray, starts: np.ndarray, frames: int = 1) -> Tensor:
+        """Normalised float32 slices (B, m, 2, H, W) that a lens at `starts` (B,) sees in `frames` consecutive frames."""
+        frame = np.asarray(starts)[:, None] + np.arange(frames)
+        counts = torch.from_numpy(self.slices[np.asarray(stacks)[:, None], frame])
+        return counts.float().sub_(self.black).div_(self.white - self.black)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "FocalStacks":
+        """Memory-map a container. Raises ValueError where it is missing or incomplete, with what makes it."""
+        folder = Path(folder)
+        if not all((folder / name).is_file() for name in FILES):
+            raise ValueError(f"no (complete) focal stacks in {folder}: simulate them with `python -m fcl.simulator --out {folder} ...` "
+                             "(`make figures` does it by itself)")
+        about = json.loads((folder / "stacks.json").read_text())
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == "slices" else None) for name in ARRAYS}
+        stacks = cls(**arrays, black=about["black"], white=about["white"], source=about["source"])
+        stacks.digest = about["digest"]
+        return stacks
+
+
+class StacksWriter:
+    """Builds a container in memory, or beside `folder` under a temporary name that takes its place when all is written.
+
+    Raises ValueError for a folder that holds anything but focal stacks.
+    """
+
+    def __init__(self, count: int, patch: int, folder: Path | None = None):
+        self.folder = folder and Path(folder)
+        shape = (count, INDICES, 2, patch, patch)
+        if self.folder is None:
+            self.slices = np.empty(shape, np.uint16)
+        else:
+            foreign = {path.name for path in self.folder.glob("*")} - set(FILES)
+            if foreign:  # the folder will be replaced as a whole
+                raise ValueError(f"{self.folder} holds {min(foreign)}, which is no part of focal stacks: name another folder")
+            self.partial = self.folder.with_name(self.folder.name + ".partial")
+            shutil.rmtree(self.partial, ignore_errors=True)
+            self.partial.mkdir(parents=True)
+            self.slices_file = self.partial / "slices.npy"
+            self.slices = np.lib.format.open_memmap(self.slices_file, "w+", np.uint16, shape)
+        self.labels, self.positions = np.zeros(count, np.int64), np.zeros((count, 2), np.float32)
+        self.categories, self.depths = np.zeros(count, "U16"), np.zeros((count, patch // 4, patch // 4), np.float16)
+
+    def label(self, first: int, rows: list[tuple]) -> None:
+        """Store (label, position, category, depths) of the stacks from `first` on."""
+        for number, row in enumerate(rows, first):
+            self.labels[number], self.positions[number], self.categories[number], self.depths[number] = row
+
+    def finish(self, source: dict) -> FocalStacks:
+        """The finished container; `source` says where it came from."""
+        stacks = FocalStacks(self.slices, self.labels, self.positions, self.categories, BLACK, WHITE, self.depths, source)
+        if self.folder is None:
+            return stacks
+        self.slices.flush()
+        for name in ARRAYS[1:]:
+            np.save(self.partial / f"{name}.npy", getattr(self, name))
+        about = {"count": len(stacks), "black": BLACK, "white": WHITE, "digest": stacks.digest, "source": source}
+        (self.partial / "stacks.json").write_text(json.dumps(about, indent=1) + "\n")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.replace(self.partial, self.folder)
+        return FocalStacks.load(self.folder)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One mini-batch: which stacks (S,), the starts (S, F) to look at, and whether the scene is mirrored across the baseline."""
+
+    scenes: np.ndarray
+    starts: np.ndarray
+    flips: np.ndarray
+
+
+class BatchSampler(Iterator[Batch]):
+    """Endless mini-batches of S scenes with F distinct random starts each; every scene once per epoch, order redrawn.
+
+    Its whole state is `state_dict()`: the generator's, and the scenes still to come in this epoch.
+    """
+
+    def __init__(self, stacks: int, scenes: int, slices_per_scene: int, starts: int, generator: np.random.Generator):
+        if scenes > stacks:
+            raise ValueError(f"a batch of {scenes} scenes needs at least as many stacks, not {stacks}")
+        if slices_per_scene > starts:
+            raise ValueError(f"F = {slices_per_scene} distinct starts asked for where the setting has only {starts}")
+        self.stacks, self.scenes, self.slices_per_scene, self.starts = stacks, scenes, slices_per_scene, starts
+        self.generator = generator
+        self.queue = np.empty(0, np.int64)
+
+    def __next__(self) -> Batch:
+        if len(self.queue) < self.scenes:  # the remainder of an epoch is dropped: no scene twice in one batch
+            self.queue = self.generator.permutation(self.stacks)
+        scenes, self.queue = self.queue[:self.scenes], self.queue[self.scenes:]
+        starts = self.generator.random((self.scenes, self.starts)).argsort(1)[:, :self.slices_per_scene]
+        return Batch(scenes, starts, self.generator.random(self.scenes) < 0.5)
+
+    def state_dict(self) -> dict:
+        """JSON-serialisable state."""
+        return {"generator": self.generator.bit_generator.state, "queue": self.queue.tolist()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue where `state_dict` was taken."""
+        self.generator.bit_generator.state = state["generator"]
+        self.queue = np.array(state["queue"], np.int64)

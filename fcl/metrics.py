@@ -1,0 +1,84 @@
+"""Accuracy (MAE, RMSE, within k) and consistency (MSD*, TV) of predicted focal indices. It needs NumPy alone.
+
+Shapes
+    predictions  (stacks, starts), integers: the predicted index for each start position of each stack
+    labels       (stacks,), integers: the true index of each stack
+
+All are in steps of the focal index, but `within` is a fraction. Any integer type will do: nothing wraps
+around. An empty array, or one of another shape or type, raises ValueError. MSD* and TV are to be read beside
+MAE: for each stack the mean squared error is exactly the squared mean error plus the variance over starts,
+so that a network can buy consistency with bias. A constant prediction has MSD* 0.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+WITHIN = (0, 1, 2, 4)  # the tolerances that "Learning to Autofocus" reports
+
+
+def mae(predictions: ArrayLike, labels: ArrayLike) -> float:
+    """Mean absolute error over all samples: mean_{s,i} |yhat_si - g_s|."""
+    return float(np.abs(_errors(predictions, labels)).mean())
+
+
+def rmse(predictions: ArrayLike, labels: ArrayLike) -> float:
+    """Root mean squared error over all samples: sqrt(mean_{s,i} (yhat_si - g_s)^2)."""
+    return float(np.sqrt(np.square(_errors(predictions, labels)).mean()))
+
+
+def within(predictions: ArrayLike, labels: ArrayLike, k: int) -> float:
+    """Fraction of all samples, in [0, 1], with |yhat_si - g_s| <= k. ValueError for a negative k."""
+    if not k >= 0:
+        raise ValueError(f"k must be 0 or more steps, got {k}")
+    return float((np.abs(_errors(predictions, labels)) <= k).mean())
+
+
+def msd_star(predictions: ArrayLike) -> float:
+    """Mean over stacks of the population standard deviation over starts: mean_s std_i yhat_si.
+
+    The definition is inferred from the supplement's tables. A single start has no spread: NaN.
+    """
+    predictions = _integers("predictions (stacks, starts)", predictions, axes=2)
+    return float(predictions.std(axis=1).mean()) if predictions.shape[1] > 1 else float("nan")
+
+
+def total_variation(predictions: ArrayLike) -> float:
+    """Mean absolute step between neighbouring starts: mean_s mean_i |yhat_s,i+1 - yhat_si|.
+
+    A mean over the steps, as a sum could not be below MSD* in the supplement's tables. A single start: NaN.
+    """
+    predictions = _integers("predictions (stacks, starts)", predictions, axes=2)
+    return float(np.abs(np.diff(predictions, axis=1)).mean()) if predictions.shape[1] > 1 else float("nan")
+
+
+def evaluate(predictions: ArrayLike, labels: ArrayLike) -> dict[str, float]:
+    """All metrics by name: mae, rmse, msd_star, tv, within0, within1, within2, within4.
+
+    >>> evaluate([[23, 25], [30, 30]], labels=[24, 30])["mae"]
+    0.5
+    """
+    return {
+        "mae": mae(predictions, labels),
+        "rmse": rmse(predictions, labels),
+        "msd_star": msd_star(predictions),
+        "tv": total_variation(predictions),
+        **{f"within{k}": within(predictions, labels, k) for k in WITHIN},
+    }
+
+
+def _errors(predictions: ArrayLike, labels: ArrayLike) -> np.ndarray:
+    """Signed errors (stacks, starts)."""
+    predictions = _integers("predictions (stacks, starts)", predictions, axes=2)
+    labels = _integers("labels (stacks,)", labels, axes=1)
+    if len(predictions) != len(labels):
+        raise ValueError(f"there are predictions for {len(predictions)} stacks but {len(labels)} labels")
+    return predictions - labels[:, None]
+
+
+def _integers(what: str, values: ArrayLike, axes: int) -> np.ndarray:
+    """As int64, in which no difference of focal indices wraps around as it would in uint8."""
+    values = np.asarray(values)
+    if values.ndim != axes or values.size == 0 or not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"{what} must be a non-empty array of integers, "
+                         f"got {values.dtype} of shape {values.shape}")
+    return values.astype(np.int64)

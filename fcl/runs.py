@@ -1,0 +1,274 @@
+"""Run identity and storage: what a run is called, where it lies, what is written about it.
+
+A group is everything that shares one trunk, hence one notebook; a run is one branch, named after its weights:
+    runs/<profile>/<data>/<group>/<run>.json, .npz, .csv, .safetensors
+results/ holds the committed copies of .json and .npz. fcl.results reads both.
+"""
+
+import argparse
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from fcl.provenance import provenance
+
+if TYPE_CHECKING:
+    from fcl.stacks import FocalStacks
+    from fcl.training import Config, Predictions, Step
+
+METHODS = ("baseline", "msd", "jsd", "kld", "fcl")  # in the order of Table A
+SPLITS = ("test", "validation")
+OWN_PLACE = {"model", "setting", "data", "focal_indices", "seed", "lambda_msd", "lambda_kld", "lambda_jsd"}
+SPELT = {"consistency_start": "start", "pairing": ""}  # in the names of groups
+
+
+class ResultsError(ValueError):
+    """Stored results are missing, half-written, or contradict each other."""
+
+
+def closest(name: object, known: Iterable[str]) -> str:
+    """A question for a misspelt name, "Did you mean 'kld'?", or nothing."""
+    match = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def project_root() -> Path:
+    """The folder of pyproject.toml, found upwards from this file, else from the working directory."""
+    for start in (Path(__file__).resolve().parent, Path.cwd()):
+        for folder in (start, *start.parents):
+            if (folder / "pyproject.toml").exists():
+                return folder
+    raise FileNotFoundError("no pyproject.toml above fcl/ or the working directory: run this in the project")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place if the block succeeds: nobody sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the consistency terms in Eq. (9), each from 0 to 1000. All 0 is the baseline."""
+
+    msd: float = 0.0
+    kld: float = 0.0
+    jsd: float = 0.0
+
+    def __post_init__(self) -> None:
+        for term, value in asdict(self).items():
+            if type(value) not in (int, float) or not 0 <= value <= 1000:
+                raise ValueError(f"the weight of {term} must be a number from 0 to 1000, not {value!r}")
+
+    @classmethod
+    def of(cls, config: "Config") -> "Weights":
+        """The weights of a config."""
+        return cls(config.lambda_msd, config.lambda_kld, config.lambda_jsd)
+
+    @property
+    def lambdas(self) -> dict[str, float]:
+        """As fields of a Config: `dataclasses.replace(config, **weights.lambdas)`."""
+        return {f"lambda_{term}": float(value) for term, value in asdict(self).items()}
+
+    @property
+    def name(self) -> str:
+        """Canonical name, such as 'baseline', 'msd6' or 'msd4+kld0.857'; no two weights share one."""
+        parts = []
+        for term, value in asdict(self).items():
+            if value > 0:
+                short = f"{value:g}"
+                parts.append(f"{term}{short if float(short) == value else repr(float(value))}")
+        return "+".join(parts) or "baseline"
+
+
+def parse_weights(text: str) -> Weights:
+    """Weights from a name such as 'baseline', 'kld4' or 'msd4+kld0.857'. Raises ValueError for any other.
+
+    >>> parse_weights("kld4+msd6").name
+    'msd6+kld4'
+    """
+    found: dict[str, float] = {}
+    for part in () if text == "baseline" else text.split("+"):
+        match = re.fullmatch(r"(msd|kld|jsd)(\d+(?:\.\d+)?(?:e-\d+)?)", part, re.ASCII)
+        if not match or match[1] in found or float(match[2]) == 0:
+            raise ValueError(f"weights {text!r}: {part!r} is not msd, kld or jsd, once, and a number above "
+                             "0. Write 'baseline', 'msd6', 'jsd32', 'msd4+kld4'; leave a weight of 0 out")
+        found[match[1]] = float(match[2])
+    return Weights(**found)
+
+
+def _experiments(name: str) -> dict[str, Any]:
+    return yaml.safe_load((project_root() / "experiments" / name).read_text(encoding="utf-8")) or {}
+
+
+def read_profile(profile: str, model: str = "afpe") -> dict[str, Any]:
+    """One profile of experiments/profiles.yml, as it is for a model. ValueError for an unknown one."""
+    profiles = _experiments("profiles.yml")
+    if profile not in profiles:
+        raise ValueError(f"profile must be one of {', '.join(profiles)}, not {profile!r}."
+                         f"{closest(profile, profiles)}")
+    return {key: value.get(str(model)) if isinstance(value, dict) else value
+            for key, value in profiles[profile].items()}
+
+
+def chosen_weights(profile: str, model: str, setting: str) -> dict[str, Weights]:
+    """Weights of every method as chosen on validation stacks, from experiments/weights.yml.
+
+    Raises ValueError where the file doesn't name exactly those of msd, jsd, kld and fcl.
+    """
+    chosen = _experiments("weights.yml").get(profile, {}).get(model, {}).get(setting, {})
+    if set(chosen) != set(METHODS[1:]):
+        where, found = f"{profile}, {model}, {setting}", ", ".join(chosen) or "nothing"
+        raise ValueError(f"experiments/weights.yml has {found} for {where}, not {', '.join(METHODS[1:])}: "
+                         f"run `make weights PROFILE={profile}`, or name weights, such as msd4+kld4")
+    return {"baseline": Weights()} | {method: parse_weights(chosen[method]) for method in METHODS[1:]}
+
+
+def resolve_methods(methods: str, profile: str, model: str, setting: str) -> list[tuple[str, Weights]]:
+    """(label, weights) of each run in a comma-separated string of methods or weights: 'baseline, fcl, jsd32'.
+
+    Two labels may stand for the same weights (fcl and msd4+kld4): one run, under the first label. Raises
+    ValueError for an unknown or missing name, and for one that is there twice.
+    """
+    labels = [label.strip() for label in methods.split(",")]
+    resolved: dict[Weights, str] = {}
+    for label in labels:
+        if not label:
+            raise ValueError(f"methods {methods!r}: a name is missing")
+        if labels.count(label) > 1:
+            raise ValueError(f"methods {methods!r}: {label!r} is there twice")
+        if label in METHODS:
+            weights = chosen_weights(profile, model, setting)[label] if label != "baseline" else Weights()
+        else:
+            try:
+                weights = parse_weights(label)
+            except ValueError as error:
+                raise ValueError(f"methods {methods!r}: {label!r} is none of {', '.join(METHODS)}."
+                                 f"{closest(label, METHODS)} Nor is it weights: {error}") from None
+        resolved.setdefault(weights, label)
+    return [(label, weights) for weights, label in resolved.items()]
+
+
+def group_name(config: "Config", profile: str) -> str:
+    """'<model>-<setting>-F<F>-seed<seed>', and then whatever is not as in the profile, such as '-start0'."""
+    usual = {entry.name: entry.default for entry in fields(config)} | read_profile(profile, config.model)
+    name = f"{config.model}-{config.setting.replace('*', 'all')}-F{config.focal_indices}-seed{config.seed}"
+    for key, value in asdict(config).items():
+        if key not in OWN_PLACE and value != usual[key]:
+            name += f"-{SPELT.get(key, key)}{f'{value:g}' if isinstance(value, float) else value}"
+    return name
+
+
+def run_folder(profile: str, config: "Config", split: str = "test") -> Path:
+    """runs/<profile>/<data>/<group>, or <data>-validation for runs that are scored to choose weights."""
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
+    data = config.data if split == "test" else f"{config.data}-validation"
+    return project_root() / "runs" / profile / data / group_name(config, profile)
+
+
+def open_group(profile: str, config: "Config", train_digest: str, split: str = "test") -> Path:
+    """Make the folder of a group and return it, after moving aside what another config or other stacks left
+    there.
+
+    So an edited profile starts its runs anew instead of stopping at checkpoints that no longer fit. Nothing
+    is deleted: the old files are in runs/<profile>/<data>/.stale/. `train_digest` is the digest of the
+    training stacks.
+    """
+    folder = run_folder(profile, config, split)
+    seal, identity = folder / "group.json", {"config": asdict(config.trunk()), "train_digest": train_digest}
+    if seal.exists() and json.loads(seal.read_text()) != identity:
+        attic = folder.parent / ".stale"
+        aside = attic / f"{folder.name}-{len(list(attic.glob(f'{folder.name}-*'))) + 1}"
+        aside.mkdir(parents=True)
+        for path in list(folder.iterdir()):
+            if path.suffix in (".safetensors", ".json", ".npz", ".csv"):
+                path.rename(aside / path.name)
+    _write_json(seal, identity)
+    return folder
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def _write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def write_predictions(folder: Path, run: str, predictions: "Predictions") -> None:
+    """<run>.npz: argmax (stacks, starts); expected index and entropy too for one frame, else their means."""
+    argmax, *others = predictions
+    arrays = dict(zip(("expected", "entropy"), others, strict=True))
+    if argmax.shape[1] < 49:  # several frames
+        arrays = {f"mean_{name}": values.mean(axis=1, dtype=np.float64).astype(np.float16)
+                  for name, values in arrays.items()}
+    _write_arrays(folder / f"{run}.npz", argmax=argmax, **arrays)
+
+
+def write_labels(folder: Path, stacks: "FocalStacks", split: str = "test") -> None:
+    """<split>.npz beside the groups: what was to be predicted. ResultsError if there for other stacks."""
+    path = folder / f"{split}.npz"
+    if not path.exists():
+        _write_arrays(path, labels=stacks.labels, categories=np.asarray(stacks.categories, dtype=str),
+                      positions=stacks.positions, digest=np.asarray(stacks.digest))
+    elif str(np.load(path)["digest"]) != stacks.digest:
+        raise ResultsError(f"{path} describes other stacks than these: move {folder} away and start again")
+
+
+def write_curve(folder: Path, run: str, curve: list["Step"]) -> None:
+    """<run>.csv: the training curve, one line per iteration, those of the trunk included."""
+    lines = [",".join(f"{value:.7g}" for value in step) for step in curve]
+    with replacing(folder / f"{run}.csv") as temporary:
+        temporary.write_text("\n".join(["iteration,loss,ordinal,consistency,learning_rate", *lines]) + "\n")
+
+
+def write_record(
+    folder: Path, config: "Config", *, profile: str, stacks: dict[str, Any], seconds: dict[str, float],
+    **machine: Any,
+) -> dict[str, Any]:
+    """<run>.json, the last file of a run: its presence says that the run is complete. Returns the record."""
+    run = Weights.of(config).name
+    record = {"run": f"{folder.name}/{run}", "profile": profile, "data": config.data, "weights": run,
+              "config": asdict(config), "stacks": stacks, "seconds": seconds, **provenance(**machine)}
+    _write_json(folder / f"{run}.json", record)
+    return record
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line: `python -m fcl.runs publish --profile laptop` copies complete runs to results/."""
+    from fcl.results import publish  # not above: it imports this module
+
+    parser = argparse.ArgumentParser(prog="python -m fcl.runs", description="Copy complete runs to results/.")
+    parser.add_argument("command", choices=["publish"])
+    parser.add_argument("--profile", default="laptop")
+    options = parser.parse_args(arguments)
+    try:
+        records = publish(options.profile)
+    except ValueError as error:
+        sys.exit(f"publish: {error}")
+    unclean = sum(record["code"]["clean"] is not True for record in records)
+    note = f"; {unclean} of them by code that isn't committed as it was" if unclean else ""
+    print(f"published {len(records)} runs to results/{options.profile}/{note}")
+
+
+if __name__ == "__main__":
+    main()

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
+from fcl.checkpoints import load_model, save_model
 from fcl.metrics import evaluate
 from fcl.models import N, parse_setting
-from fcl.runs import ResultsError, Weights, parse_weights, project_root, replacing
+from fcl.runs import ResultsError, Weights, chosen_weights, parse_weights, project_root, replacing
 
 if TYPE_CHECKING:
     from fcl.training import Config
@@ -158,6 +160,27 @@ def read_results(
         raise ResultsError(f"the same run is there twice, remove one: {', '.join(sorted(twice))}")
     table = table.drop(columns="identity")
     return table if settings is None else table[table.setting.isin(list(settings))].reset_index(drop=True)
+
+
+def keep_networks(profile: str) -> list[Path]:
+    """Copy the trained networks named in experiments/kept_networks.yml, without their training state, to results/.
+
+    They land in results/<profile>/<data>/networks/<model>-<setting>-<method>.safetensors. Those whose checkpoint is not in
+    runs/ are left as they are.
+    """
+    plan = yaml.safe_load((project_root() / "experiments" / "kept_networks.yml").read_text())
+    data, kept = Path(profile) / plan["data"], []
+    for setting in plan["settings"]:
+        weights = chosen_weights(profile, plan["model"], setting)
+        group = f"{plan['model']}-{setting}-F{plan['focal_indices']}-seed{plan['seed']}"
+        for method in plan["methods"]:
+            checkpoint = project_root() / "runs" / data / group / f"{weights[method].name}.safetensors"
+            target = project_root() / "results" / data / "networks" / f"{plan['model']}-{setting}-{method}.safetensors"
+            if checkpoint.exists():
+                model = load_model(checkpoint)
+                save_model(model, model.config, target)
+                kept.append(target)
+    return kept
 
 
 def publish(profile: str) -> list[dict[str, Any]]:

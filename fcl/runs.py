@@ -255,19 +255,19 @@ def write_record(
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line: `python -m fcl.runs publish --profile laptop` copies complete runs to results/."""
-    from fcl.results import publish  # not above: it imports this module
+    from fcl.results import keep_networks, publish  # not above: they import this module
 
     parser = argparse.ArgumentParser(prog="python -m fcl.runs", description="Copy complete runs to results/.")
     parser.add_argument("command", choices=["publish"])
     parser.add_argument("--profile", default="laptop")
     options = parser.parse_args(arguments)
     try:
-        records = publish(options.profile)
+        records, networks = publish(options.profile), keep_networks(options.profile)
     except ValueError as error:
         sys.exit(f"publish: {error}")
     unclean = sum(record["code"]["clean"] is not True for record in records)
     note = f"; {unclean} of them by code that isn't committed as it was" if unclean else ""
-    print(f"published {len(records)} runs to results/{options.profile}/{note}")
+    print(f"published {len(records)} runs and {len(networks)} networks to results/{options.profile}/{note}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,183 @@
+"""A group: the runs that share one trunk, trained, scored and shown by one notebook (notebooks/train.ipynb).
+
+Whatever is complete is skipped, so a group that was killed anywhere goes on where it was.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fcl import runs
+from fcl.config import Config
+from fcl.results import is_finished, load_predictions, read_results
+from fcl.stacks import FocalStacks
+from fcl.training import Step, score_run, train
+
+PATIENCE = 30.0  # s, for a process that still writes to the same folder: one that was killed needs a moment
+LOCK = ".lock"  # in a group's folder: the id of the process that works there
+PROGRESS = ".progress"  # in a group's folder: {"text", "fraction"}, for those who watch
+
+
+class RunsFailed(RuntimeError):
+    """Some runs of a group failed; the others are complete."""
+
+
+def stacks_folder(profile: str, data: str, split: str) -> Path:
+    """Where the stacks of a split lie: data/<profile>/<data>/<split>."""
+    return runs.project_root() / "data" / profile / data / split
+
+
+def load_stacks(profile: str, config: Config, split: str) -> FocalStacks:
+    """The stacks of one split of a profile. ValueError when they are missing, or too few or too small."""
+    folder = stacks_folder(profile, config.data, split)
+    stacks = FocalStacks.load(folder)
+    found = (len(stacks), stacks.slices.shape[-1])
+    asked = (runs.read_profile(profile, config.model)[f"{split}_stacks"], config.patch)
+    if found != asked:
+        raise ValueError(
+            f"{folder} holds {found[0]} stacks of {found[1]} px and profile {profile} asks for {asked[0]} of "
+            f"{asked[1]} px: remove that folder and run `make figures PROFILE={profile}`"
+        )
+    return stacks
+
+
+def hold(path: Path, patience: float) -> IO[str]:
+    """Lock a file for as long as it is open, here or in a child that inherits it. Raises BlockingIOError when
+    somebody else keeps it locked for `patience` s.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file, deadline = open(path, "a+"), time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                file.close()
+                raise
+            time.sleep(0.1)
+
+
+@dataclass
+class Group:
+    """Runs that share a trunk. branches: what each is called (as in `methods`) -> its Config."""
+
+    profile: str
+    split: str
+    config: Config
+    branches: dict[str, Config]
+    train_stacks: FocalStacks
+    scored_stacks: FocalStacks
+    folder: Path
+    lock: IO[str]
+    device: str
+
+    @classmethod
+    def open(cls, profile: str, config: Config, methods: str, split: str = "test") -> "Group":
+        """Check everything, load the stacks, take hold of the folder.
+
+        methods: comma-separated, as `fcl.runs.resolve_methods` reads them. split: the stacks that are scored.
+        Raises ValueError for what is not allowed or not there, RuntimeError when another process is at work
+        in the folder. Runs of another config, or on other training stacks, are moved aside.
+        """
+        weights = runs.resolve_methods(methods, profile, config.model, config.setting)
+        branches = {label: replace(config, **chosen.lambdas) for label, chosen in weights}
+        folder = runs.run_folder(profile, config, split)
+        train_stacks, scored_stacks = (load_stacks(profile, config, name) for name in ("train", split))
+        try:
+            lock = hold(folder / LOCK, PATIENCE)
+        except BlockingIOError:
+            owner = f"process {(folder / LOCK).read_text() or 'of unknown id'}"
+            raise RuntimeError(f"{owner} is at work in {folder}: wait for it or stop it") from None
+        lock.truncate(0)
+        print(os.getpid(), end="", file=lock, flush=True)
+        runs.open_group(profile, config, train_stacks.digest, split)
+        labels = folder.parent / f"{split}.npz"
+        if labels.exists() and str(np.load(labels)["digest"]) != scored_stacks.digest:
+            labels.unlink()  # the stacks are others now, and every run will be scored again in its turn
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(profile, split, config, branches, train_stacks, scored_stacks, folder, lock, device)
+
+    def run(self, label: str) -> str:
+        """Name of a branch's files: its weights."""
+        return runs.Weights.of(self.branches[label]).name
+
+    def is_complete(self, label: str) -> bool:
+        """Whether a branch is trained, scored on these stacks and written."""
+        return is_finished(self.folder, self.run(label), self.branches[label], self.scored_stacks.digest)
+
+    def work(self) -> Iterator[str]:
+        """Train the trunk, then train and score each branch; yields, about once a second, how far it is.
+
+        Complete branches are skipped. A branch that fails doesn't stop the others: RunsFailed names it in the
+        end. What stops the trunk stops the group.
+        """
+        spoken, told = "", 0.0
+        for name, doing, fraction in self._work():
+            if name != spoken or time.monotonic() - told > 1:
+                spoken, told = name, time.monotonic()
+                state = {"text": f"{name}{doing}", "fraction": fraction}
+                with runs.replacing(self.folder / PROGRESS) as temporary:
+                    temporary.write_text(json.dumps(state))
+                yield state["text"]
+
+    def _work(self) -> Iterator[tuple[str, str, float]]:
+        """(what, how far, fraction of the group's iterations that are done) at every step."""
+        shared, trunk = self.config.trunk_iterations, self.folder / "trunk.safetensors"
+        missing = [label for label in self.branches if not self.is_complete(label)]
+        failures: dict[str, Exception] = {}
+
+        def states(name: str, steps: Iterable[Step]) -> Iterator[tuple[str, str, float]]:
+            complete = len(self.branches) - len(missing) + missing.index(name) if name in missing else 0
+            total = shared + (self.config.iterations - shared) * len(self.branches)
+            for step in steps:
+                done = step.iteration + (self.config.iterations - shared) * complete
+                yield name, f", iteration {step.iteration} of {self.config.iterations}", done / total
+
+        if missing:
+            options = {"checkpoint": trunk, "until": shared, "device": self.device}
+            yield from states("shared part", train(self.config.trunk(), self.train_stacks, **options))
+        for label in missing:
+            run = self.run(label)
+            options = {
+                "checkpoint": self.folder / f"{run}.safetensors",
+                "trunk": trunk,
+                "device": self.device,
+            }
+            try:
+                yield from states(label, train(self.branches[label], self.train_stacks, **options))
+                yield f"scoring {label}", "", (missing.index(label) + 1) / len(missing)
+                stacks, about = self.scored_stacks, {"profile": self.profile, "split": self.split}
+                score_run(self.folder, run, stacks, **about, device=self.device)
+            except Exception as error:  # whatever it is, the other branches don't depend on it
+                failures[label] = error
+        yield f"{len(self.branches) - len(failures)} of {len(self.branches)} runs are complete", "", 1.0
+        if failures:
+            reasons = "; ".join(f"{label} ({self.run(label)}): {error}" for label, error in failures.items())
+            message = f"{len(failures)} of {len(self.branches)} runs failed: {reasons}"
+            raise RunsFailed(message) from next(iter(failures.values()))
+
+    def curves(self) -> dict[str, pd.DataFrame]:
+        """Training curve of each branch, a row per iteration: iteration, loss, ordinal, consistency, rate."""
+        return {label: pd.read_csv(self.folder / f"{self.run(label)}.csv") for label in self.branches}
+
+    def metrics(self) -> pd.DataFrame:
+        """A row of `fcl.results.read_results` for each branch, by what the branch is called."""
+        labels = {f"{self.folder.name}/{self.run(label)}": label for label in self.branches}
+        table = read_results(self.folder.parent, expected=labels)
+        table.index = [labels[f"{self.folder.name}/{Path(path).stem}"] for path in table.path]
+        return table.loc[list(self.branches)]
+
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Predicted indices of each branch, (stacks, starts)."""
+        files = {label: self.folder / f"{self.run(label)}.npz" for label in self.branches}
+        return {label: load_predictions(file)["argmax"] for label, file in files.items()}

@@ -1,0 +1,246 @@
+"""One function per figure, arrays or tables in and a Figure out; one saver, which keeps the numbers drawn.
+
+Every method has its own colour (Okabe and Ito's, safe for the colour-blind), marker and line, so that figures
+read in grey too.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fcl.provenance import code_state
+from fcl.runs import METHODS
+from fcl.tables import METRICS, NAMES, VIEWS
+
+COLUMN, PAGE = 3.5, 7.0  # widths in inches: one column, both columns
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "#dddddd",
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.handlelength": 3.2,
+    "figure.dpi": 120,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+}
+LOOKS = (
+    dict(color="#000000", marker="o", linestyle="-"),
+    dict(color="#E69F00", marker="s", linestyle="--"),
+    dict(color="#56B4E9", marker="^", linestyle="-."),
+    dict(color="#009E73", marker="D", linestyle=":"),
+    dict(color="#D55E00", marker="v", linestyle=(0, (6, 1.5))),
+    dict(color="#CC79A7", marker="P", linestyle=(0, (3, 1, 1, 1))),
+    dict(color="#0072B2", marker="X", linestyle=(0, (1, 1))),
+)
+TRUTH, QUIET = "#CC0000", "#666666"  # the true index, as the paper marks it; notes beside the data
+
+
+def look(name: str, names: Sequence[str]) -> dict:
+    """Colour, marker and line of a curve: methods keep theirs, other runs take the spare ones in turn."""
+    if name in METHODS:
+        return LOOKS[METHODS.index(name)]
+    others = [other for other in names if other not in METHODS]
+    spare = LOOKS[len(METHODS) :] if len(others) < len(names) else LOOKS
+    return spare[others.index(name) % len(spare)]
+
+
+def figure_a(summary: pd.DataFrame, floors: Mapping[str, float] | None = None) -> Figure:
+    """Figure A: four metrics against the number of frames, dual pixel above one channel.
+
+    summary: `fcl.tables.summarise`, a curve per method; the band is its 95 % interval over seeds, absent for
+    one seed. floors (name of a distribution of labels -> focal indices; one or two) are lines in the
+    one-channel MAE panel: the best that one frame can do if the blur is symmetric and labels are distributed
+    like that (`fcl.stats.sign_ambiguity_floor`).
+    """
+    views = [view for view in VIEWS if view in set(summary.views)]
+    return _metric_figure([(summary, view, VIEWS[view]) for view in views], floors or {})
+
+
+def figure_a_paper(
+    ours: pd.DataFrame, paper: pd.DataFrame, floors: Mapping[str, float] | None = None
+) -> Figure:
+    """Figure A beside the paper's own numbers: per sensor one row from here and one from the paper's Table A.
+
+    Arguments as in `figure_a`. Each panel has its own scale: the shapes and the order of the curves can be
+    compared, the heights can't.
+    """
+    views = [view for view in VIEWS if view in set(ours.views)]
+    pairs = [((ours, view, f"{VIEWS[view]}, here"), (paper, view, f"{VIEWS[view]}, paper")) for view in views]
+    return _metric_figure([row for pair in pairs for row in pair], floors or {})
+
+
+def _metric_figure(rows: Sequence[tuple[pd.DataFrame, str, str]], floors: Mapping[str, float]) -> Figure:
+    """A row of four panels for each (summary, view, label)."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(len(rows), 4, figsize=(PAGE, 0.4 + 1.6 * len(rows)), squeeze=False)
+        for panels, (summary, view, label) in zip(axes, rows, strict=True):
+            for panel, metric in zip(panels, METRICS, strict=True):
+                _metric_panel(panel, summary[summary.views == view], metric)
+            panels[0].set_ylabel(label)
+            if view == "I":
+                _mark_floors(panels[0], floors)
+        for top, bottom, title in zip(axes[0], axes[-1], METRICS.values(), strict=True):
+            top.set_title(f"{title} (focal indices)" if title == "MAE" else title)
+            bottom.set_xlabel("frames")
+        handles, labels = axes[0, 1].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def _metric_panel(panel: Axes, summary: pd.DataFrame, metric: str) -> None:
+    methods = list(dict.fromkeys(summary.method))
+    for method in methods:
+        curve = summary[summary.method == method].sort_values("frames")
+        style = look(method, methods)
+        panel.plot(curve.frames, curve[metric], label=NAMES[method], **style)
+        low, high = curve[metric] - curve[f"{metric}_half"], curve[metric] + curve[f"{metric}_half"]
+        panel.fill_between(curve.frames, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    panel.set_xticks(sorted(set(summary.frames)))
+    panel.set_xlim(summary.frames.min() - 0.3, summary.frames.max() + 0.3)
+
+
+def _mark_floors(panel: Axes, floors: Mapping[str, float]) -> None:
+    lines = [
+        panel.axhline(floor, color=QUIET, linewidth=0.8, linestyle=line, label=f"{name} {floor:.2f}")
+        for (name, floor), line in zip(floors.items(), ("-", ":"), strict=False)
+    ]
+    if lines:
+        low, high = panel.get_ylim()
+        below_legend = 0.85 - 0.12 * len(lines)  # fraction of the panel's height
+        panel.set_ylim(low, max(high, low + (max(floors.values()) - low) / below_legend))
+        small = dict(fontsize=7, title_fontsize=7, labelcolor=QUIET, handlelength=1.5, borderpad=0)
+        panel.legend(handles=lines, title="floor of I1, labels", loc="upper right", **small)
+
+
+def training_curve(curves: Mapping[str, pd.DataFrame], trunk_iterations: int) -> Figure:
+    """Training losses of all branches of one trunk: ordinal, the same enlarged, consistency.
+
+    curves: run name -> table with columns iteration, ordinal, consistency (nats; the fields of
+    `fcl.training.Step`). Up to trunk_iterations every branch is the same run: drawn once, in grey, from
+    whichever tables hold those iterations. Running means over a twentieth of a curve. The consistency terms
+    have different weights and units: compare their slopes, not their heights.
+    """
+    rows = pd.concat(list(curves.values()))
+    trunk = _smooth(rows[rows.iteration <= trunk_iterations].drop_duplicates("iteration"))
+    branches = {name: _smooth(curve[curve.iteration > trunk_iterations]) for name, curve in curves.items()}
+    branches = {name: curve for name, curve in branches.items() if len(curve)}
+    titles = ("ordinal loss (nats)", "the same, enlarged", "consistency × weight")
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 3, figsize=(PAGE, 2.5))
+        axes[0].plot(trunk.iteration, trunk.ordinal, color="#999999", label="shared part")
+        for name, curve in branches.items():
+            style = look(name, list(branches)) | {"markevery": max(1, len(curve) // 5)}
+            axes[0].plot(curve.iteration, curve.ordinal, **style | {"marker": ""})
+            axes[1].plot(curve.iteration, curve.ordinal, label=NAMES.get(name, name), **style)
+            if (curve.consistency != 0).any():
+                axes[2].plot(curve.iteration, curve.consistency, **style)
+        for panel, title in zip(axes, titles, strict=True):
+            panel.set(title=title, xlabel="iteration")
+            panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        figure.legend(loc="outside lower center", ncols=min(6, len(branches) + 1))
+    return figure
+
+
+def _smooth(curve: pd.DataFrame) -> pd.DataFrame:
+    curve = curve.sort_values("iteration").set_index("iteration")[["ordinal", "consistency"]]
+    return curve.rolling(max(1, len(curve) // 20), min_periods=1).mean().reset_index()
+
+
+def hunting_curve(predictions: Mapping[str, np.ndarray], label: int) -> Figure:
+    """Predicted index against the index of the first observed slice, one stack.
+
+    The left graphs of Figures G to N. predictions: run name -> (starts,) int; label is the true index, the
+    red line. Where a curve meets the diagonal the lens would stay. The ideal curve is flat and on the line.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(COLUMN, 3.2))
+        axes.plot([0, 48], [0, 48], color=QUIET, linewidth=0.7)
+        axes.text(45, 47, "stay", ha="right", va="bottom", fontsize=7, color=QUIET)
+        axes.axhline(label, color=TRUTH, linewidth=0.8)
+        for name, curve in predictions.items():
+            style = look(name, list(predictions)) | {"markevery": 4}
+            axes.plot(np.arange(len(curve)), curve, label=NAMES.get(name, name), **style)
+        axes.set(xlabel="index of the first slice", ylabel="predicted index", xlim=(-1, 49), ylim=(-1, 49))
+        axes.set_title(f"true index {label} (red line)")
+        figure.legend(loc="outside lower center", ncols=min(3, len(predictions)))
+    return figure
+
+
+def slices_grid(slices: np.ndarray, indices: Sequence[int], label: int, columns: int = 7) -> Figure:
+    """Contact sheet of a focal stack: each slice with its index in red, the one at the label framed.
+
+    slices (k, H, W), or (k, 2, H, W), whose two views are averaged; indices (k,) are their focal indices. One
+    grey scale for all, from the 0.5th to the 99.5th percentile.
+    """
+    slices = np.asarray(slices, dtype=np.float64)
+    slices = slices.mean(axis=1) if slices.ndim == 4 else slices  # (k, 2, H, W) -> (k, H, W)
+    low, high = np.percentile(slices, [0.5, 99.5])
+    rows = -(-len(slices) // columns)
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        figure, axes = plt.subplots(rows, columns, figsize=(PAGE, PAGE * rows / columns), squeeze=False)
+        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+        for panel in axes.flat:
+            panel.set_axis_off()
+        for panel, image, index in zip(axes.flat, slices, indices, strict=False):  # the last row may be short
+            panel.imshow(image, cmap="gray", vmin=low, vmax=high)
+            place = dict(transform=panel.transAxes, va="top", fontsize=9, fontweight="bold")
+            panel.text(0.05, 0.95, str(index), color="#FF2020", **place)
+            if index == label:
+                box = dict(transform=panel.transAxes, fill=False, edgecolor="#FF2020", linewidth=3)
+                panel.add_patch(plt.Rectangle((0, 0), 1, 1, **box))
+    return figure
+
+
+def save_figure(
+    figure: Figure,
+    name: str,
+    numbers: pd.DataFrame | Mapping,
+    runs: Iterable[str],
+    folder: Path | str = "figures",
+) -> None:
+    """Write <name>.pdf, <name>.png (200 dpi) and <name>.json: numbers drawn, runs, commit.
+
+    Numbers keep six decimals, and the same figure gives the same bytes. A JSON file that already holds these
+    numbers and runs is left alone: its commit is the first that drew them (null outside a git checkout), and
+    drawing again changes nothing.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+    figure.savefig(folder / f"{name}.png", dpi=200)
+    table = numbers.to_dict(orient="list") if isinstance(numbers, pd.DataFrame) else numbers
+    content = {"figure": name, "numbers": _plain(table), "runs": sorted(set(runs))}
+    sidecar = folder / f"{name}.json"
+    old = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.exists() else {}
+    if {key: old.get(key) for key in content} != content:
+        sidecar.write_text(json.dumps(content | code_state(), indent=1) + "\n", encoding="utf-8")
+
+
+def _plain(value):
+    """Numbers as JSON knows them: rounded to six decimals, NaN as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float):
+        return round(value, 6) if np.isfinite(value) else None
+    return value

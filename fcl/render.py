@@ -1,0 +1,110 @@
+"""Draw every table and figure from stored results: execute the section notebooks, which read and never train.
+
+    python -m fcl.render [--profile laptop] [--source results|runs] [--out FOLDER]
+
+A section notebook is one whose parameters are profile, source and figures. The committed rendering (its own
+defaults) is written back into notebooks/; any other lies beside the figures it drew.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+from papermill import inspect_notebook
+
+from fcl.notebooks import NotebookFailed, execute
+from fcl.runs import project_root
+
+PARAMETERS = {"profile", "source", "figures"}
+
+
+def _defaults(notebook: Path) -> dict[str, str]:
+    """Declared parameters and the texts they stand at."""
+    declared = inspect_notebook(str(notebook))
+    return {name: entry["default"].strip("\"'") for name, entry in declared.items()}
+
+
+def section_notebooks(folder: Path) -> list[Path]:
+    """The notebooks of a folder that render a section of the supplement, by name."""
+    return [path for path in sorted(folder.glob("*.ipynb")) if set(_defaults(path)) == PARAMETERS]
+
+
+def render(notebook: Path, profile: str, source: str, figures: Path) -> Path:
+    """Execute a section notebook, which draws into `figures`, and return where the executed one lies.
+
+    Raises NotebookFailed, naming the cell, the error and the file to open; the notebook is then as before.
+    """
+    root = project_root()
+    wanted = {"profile": profile, "source": source, "figures": os.path.relpath(figures, root)}
+    if wanted != _defaults(notebook):
+        execute(notebook, figures / notebook.name, wanted)
+        return figures / notebook.name
+    page = root / "runs" / "rendering" / notebook.name
+    execute(notebook, page, {})
+    # Only the outputs go back, so that drawing the same numbers again leaves the committed file as it is.
+    committed, executed = (nbformat.read(path, as_version=4) for path in (notebook, page))
+    for cell, done in zip(committed.cells, executed.cells, strict=True):
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = _joined(done.outputs), done.execution_count
+    nbformat.write(committed, page)
+    os.replace(page, notebook)
+    return notebook
+
+
+def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """One output for what a cell printed in one go: a busy machine may deliver it in several pieces."""
+    joined = []
+    for output in outputs:
+        if joined and output.output_type == "stream" and output.get("name") == joined[-1].get("name"):
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
+def output_folder(profile: str, source: str, out: str | None = None) -> Path:
+    """Where figures go: `out`, else figures/ for the published results and runs/<profile>/figures for runs.
+
+    Raises ValueError rather than mix smoke, or what was made here, with what is committed.
+    """
+    root = project_root()
+    if source == "runs":
+        folder = root / (out or f"runs/{profile}/figures")
+    elif profile == "smoke":
+        raise ValueError("smoke runs are never published: add --source runs")
+    else:
+        folder = root / (out or ("figures" if profile == "laptop" else f"figures/{profile}"))
+    folder = folder.resolve()
+    for committed in ("figures", "results"):
+        if source == "runs" and folder.is_relative_to(root / committed):
+            raise ValueError(f"runs made here are not drawn into {committed}/, which holds what is published")
+    return folder
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line. Tries every notebook; when some stop, says where to look and exits with 1."""
+    parser = argparse.ArgumentParser(prog="python -m fcl.render", description="Draw every table and figure.")
+    parser.add_argument("--profile", default="laptop", help="whose runs (default: laptop)")
+    parser.add_argument("--source", default="results", choices=["results", "runs"])
+    parser.add_argument("--out", help="folder for figures (default: figures, or runs/<profile>/figures)")
+    options = parser.parse_args(arguments)
+    try:
+        figures = output_folder(options.profile, options.source, options.out)
+    except ValueError as error:
+        parser.error(str(error))
+    failed = []
+    for notebook in section_notebooks(project_root() / "notebooks"):
+        try:
+            page = render(notebook, options.profile, options.source, figures)
+            print(f"rendered {os.path.relpath(page)}", flush=True)
+        except NotebookFailed as error:
+            failed.append(f"{notebook.name} stopped:\n{error}")
+    if failed:
+        sys.exit("\n\n".join(failed))
+    print(f"figures and tables are in {os.path.relpath(figures)}")
+
+
+if __name__ == "__main__":
+    main()

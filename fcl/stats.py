@@ -1,0 +1,70 @@
+"""Intervals over seeds and the floor of a sensor that cannot tell the two sides of focus apart.
+
+A seed is one complete training. All seeds are scored on the same test stacks, so an interval over seeds says
+how much a number moves when the training is repeated; it doesn't say how much it would move on other stacks.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import t as student_t
+
+
+def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Mean of independent values and half the width of its Student-t interval.
+
+    mean +- t(n - 1, (1 + level) / 2) * s / sqrt(n), with s the sample standard deviation (n - 1 below the
+    line). values (n,), one per seed, in any unit, which both results share. One value has no interval: its
+    half width is NaN. Raises ValueError for no values at all.
+
+    >>> mean, half_width = interval([1.0, 2.0, 3.0])
+    >>> round(mean, 3), round(half_width, 3)
+    (2.0, 2.484)
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or len(values) == 0:
+        raise ValueError(f"interval needs a list of at least one value, got an array of shape {values.shape}")
+    if len(values) == 1:
+        return float(values[0]), math.nan
+    spread = values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean()), float(student_t.ppf((1 + level) / 2, len(values) - 1) * spread)
+
+
+def paired_difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Mean of values - baseline, seed by seed, and half the width of its Student-t interval.
+
+    Both (n,), in the same order of seeds. Runs of one seed share their first half, data order included, so
+    the difference is steadier than either number. Raises ValueError when the lengths differ.
+    """
+    values, baseline = np.asarray(values, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
+    if values.shape != baseline.shape:
+        raise ValueError(f"pairs need the same seeds on both sides, got {values.shape} and {baseline.shape}")
+    return interval(values - baseline, level)
+
+
+def sign_ambiguity_floor(labels: ArrayLike | None = None, indices: int = 49) -> float:
+    """Lowest MAE, in focal indices, of one who sees how blurred a slice is but not on which side of focus.
+
+    With one frame, one channel and a symmetric blur, start s and distance d leave two labels, s - d and
+    s + d. The best answer is the likelier one, and it misses by 2 d as often as the other is true:
+
+        floor = mean over s of the sum over d > 0 of 2 d min(p(s - d), p(s + d))
+
+    Without labels, p is uniform and the floor 9800 / 49^2 = 4.08. With labels (stacks,) int, it is estimated
+    for stacks like these: for each stack, the likelier label is the one more frequent among the other stacks
+    (counting its own label too would look like knowledge of the side). Starts are uniform over all indices.
+
+    >>> round(sign_ambiguity_floor(), 2)
+    4.08
+    """
+    starts = np.arange(indices)
+    if labels is None:
+        return float(sum(2 * np.arange(1, min(s, indices - 1 - s) + 1).sum() for s in starts) / indices**2)
+    labels = np.asarray(labels, dtype=np.int64)
+    count = np.bincount(labels, minlength=indices)
+    mirrored = 2 * starts - labels[:, None]  # (stacks, starts): the label that would look the same
+    doubt = (mirrored >= 0) & (mirrored < indices) & (mirrored != labels[:, None])
+    rivals = count[np.where(doubt, mirrored, 0)]
+    wrong = (1 + np.sign(rivals - (count[labels] - 1)[:, None])) / 2  # 1, 0, or 1/2 when equally frequent
+    return float(np.mean(doubt * wrong * np.abs(mirrored - labels[:, None])))

@@ -1,0 +1,71 @@
+"""Choosing the weights of each loss by a rule written down beforehand: experiments/weight_selection.yml."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from fcl.runs import Weights, parse_weights, project_root, replacing
+
+HEADER = """\
+# Weights of each loss, chosen per setting by `make weights` with the rule of weight_selection.yml: of the
+# candidates whose validation MAE is at most {tolerance:g} times the baseline's, the one with the lowest
+# validation MSD*; if there is none, the smallest factor c. Means over the seeds {seeds}, which no
+# table or figure uses. Beside each choice stands every candidate: c: MAE / MSD*.
+"""
+
+
+def candidates(plan: Mapping[str, Any]) -> dict[str, dict[float, Weights]]:
+    """method -> factor c, increasing -> the method's base weights times c."""
+    table = {}
+    for method, base in plan["base"].items():
+        terms = asdict(parse_weights(base))
+        factors = sorted(plan["factors"])
+        table[method] = {c: Weights(**{term: c * value for term, value in terms.items()}) for c in factors}
+    return table
+
+
+def choose(metrics: pd.DataFrame, tried: Mapping[float, Weights], tolerance: float) -> float:
+    """The factor that the rule takes for one method. Of two with the same MSD*, the smaller one.
+
+    metrics: validation `mae` and `msd_star` by name of the weights, "baseline" among them.
+    """
+    limit = tolerance * metrics.mae["baseline"]
+    allowed = [c for c, weights in tried.items() if metrics.mae[weights.name] <= limit]
+    return min(allowed, key=lambda c: (metrics.msd_star[tried[c].name], c), default=min(tried))
+
+
+def chosen_entry(profile: str, results: pd.DataFrame, plan: Mapping[str, Any]) -> str:
+    """A profile's part of experiments/weights.yml: the choices and, as comments, what they were made from.
+
+    results: `fcl.results.read_results` of the selection runs. Raises ValueError unless every candidate of
+    every setting is there with exactly the selection seeds.
+    """
+    lines, table = [f"{profile}:", f"  {plan['model']}:"], candidates(plan)
+    for setting in plan["settings"]:
+        rows = results[(results.setting == setting) & (results.model == plan["model"])]
+        for name in ["baseline", *(weights.name for tried in table.values() for weights in tried.values())]:
+            seeds, asked = sorted(rows.seed[rows.weights == name]), sorted(plan["seeds"])
+            if seeds != asked:
+                raise ValueError(f"{setting} {name} was run with the seeds {seeds} instead of {asked}")
+        means = rows.groupby("weights")[["mae", "msd_star"]].mean()
+        text = {name: f"{row.mae:.3f} / {row.msd_star:.3f}" for name, row in means.iterrows()}
+        lines.append(f"    {setting}:  # baseline {text['baseline']}")
+        for method, tried in table.items():
+            name = tried[choose(means, tried, plan["tolerance"])].name
+            beside = ", ".join(f"{c:g}: {text[weights.name]}" for c, weights in tried.items())
+            lines.append(f"      {method}: {name}  # {beside}")
+    return "\n".join(lines) + "\n"
+
+
+def write_weights(profile: str, entry: str, plan: Mapping[str, Any]) -> None:
+    """Put a profile's entry into experiments/weights.yml. Those of other profiles stay, comments included."""
+    path = project_root() / "experiments" / "weights.yml"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    parts = re.split(r"^(?=\w)", text, flags=re.MULTILINE)[1:]  # a key at the margin begins an entry
+    entries = {part.split(":")[0]: part.rstrip() + "\n" for part in parts} | {profile: entry}
+    header = HEADER.format(tolerance=plan["tolerance"], seeds=" and ".join(map(str, plan["seeds"])))
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join([header, *entries.values()]), encoding="utf-8")

@@ -1,0 +1,388 @@
+"""The batch: what it plans, what Snakemake makes of it and, in the slow tests, what it survives."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tiny import ROOT, finish
+
+from fcl import batch, plan
+from fcl.batch import BatchFailed, end_leftovers
+from fcl.checkpoints import load_model, read_checkpoint
+from fcl.groups import hold
+from fcl.progress import Progress
+from fcl.results import load_predictions
+from fcl.stacks import FocalStacks
+from fcl.training import predict
+
+RUNS = "runs/smoke/simulated"
+
+
+# Planning
+
+
+def test_figures_are_one_notebook_for_each_setting_and_seed_longest_first():
+    jobs = plan.jobs("figures", "smoke", [0, 3])
+    groups = [Path(job.page).parent.name for job in jobs]
+    assert sorted(groups) == sorted(
+        f"afpe-{setting}-F4-seed{seed}" for setting in ("D1", "D2", "I1") for seed in (0, 3)
+    )
+    assert groups[0].startswith("afpe-D2") and groups[1].startswith("afpe-D2")
+    first = jobs[0]
+    assert first.page == f"{RUNS}/{groups[0]}/train.ipynb"
+    assert first.stacks == [f"data/smoke/simulated/{split}/stacks.json" for split in ("train", "test")]
+    assert first.parameters["methods"] == "baseline, msd, jsd, kld, fcl"
+    assert first.weights["fcl"] == "msd4+kld4" and first.config.iterations == 24
+
+
+def test_weights_are_chosen_on_validation_stacks_from_seventeen_runs_per_notebook():
+    jobs = plan.jobs("weights", "smoke", [0])
+    assert {job.config.seed for job in jobs} == {1000, 1001} and len(jobs) == 6
+    assert all(job.page.startswith("runs/smoke/simulated-validation/") for job in jobs)
+    assert all(job.parameters["split"] == "validation" and len(job.weights) == 17 for job in jobs)
+
+
+def test_experiments_that_share_a_group_share_its_notebook(monkeypatch):
+    table = plan.read_experiment("table_a.yml", "smoke")
+    other = table | {"settings": ["D1"], "methods": ["baseline", "msd4+kld4", "jsd64"]}
+    monkeypatch.setattr(plan, "_figures", lambda target, profile: [table, other])
+    shared = {job.config.setting: job for job in plan.jobs("all-figures", "smoke", [0])}
+    assert len(shared) == 3
+    assert list(shared["D1"].weights) == ["baseline", "msd", "jsd", "kld", "fcl", "jsd64"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("figure", "smoke", [0]), "target must be one of"),
+        (("figures", "smok", [0]), "Did you mean 'smoke'"),
+        (("figures", "smoke", [0, 1001]), r"seeds \[1001\] chose the weights"),
+    ],
+)
+def test_impossible_plans_are_refused(arguments, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        plan.jobs(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--seeds", "0,1"], ["--seeds", ""], ["--cores", "0"], ["--sed", "1"]])
+def test_bad_arguments_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        batch.main(["figures", "--profile", "smoke", *arguments])
+    assert stop.value.code == 2 and arguments[0].strip("-") in capsys.readouterr().err
+
+
+# Snakemake
+
+
+def copy_project(folder):
+    """The project without its results, with a smoke profile that is smaller still and two of its settings."""
+    for name in ("fcl", "notebooks", "experiments", "profiles"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Snakefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    sizes = {"patch": 16, "width": 0.25, "batch": 16, "iterations": 80}
+    edit(folder, "profiles", smoke=sizes | {"train_stacks": 12, "validation_stacks": 6, "test_stacks": 6})
+    for name in ("table_a", "weight_selection"):
+        edit(folder, name, profiles={"smoke": {"settings": ["D1", "I1"]}})
+    return folder
+
+
+def edit(folder, name, **changes):
+    """Change some keys of the mappings in experiments/<name>.yml."""
+    file = folder / "experiments" / f"{name}.yml"
+    content = yaml.safe_load(file.read_text())
+    for key, value in changes.items():
+        content[key] = content[key] | value
+    file.write_text(yaml.safe_dump(content))
+
+
+def start(folder, *arguments):
+    command = [sys.executable, "-m", "fcl.batch", *arguments, "--profile", "smoke", "--cores", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+
+
+def make(folder, *arguments, code=0):
+    process = start(folder, *arguments)
+    said, _ = process.communicate(timeout=500)
+    assert process.returncode == code, said
+    return said
+
+
+def test_dry_run_expands_to_two_simulations_and_a_notebook_per_setting_and_seed(tmp_path):
+    copy_project(tmp_path)
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-n",
+        "--cores",
+        "2",
+        "--config",
+        "profile=smoke",
+        "seeds=0 1",
+    ]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
+    counts = dict(re.findall(r"^(simulate|train|total) +(\d+)$", said, re.MULTILINE))
+    assert counts == {"simulate": "2", "train": "4", "total": "7"}
+    pages = set(re.findall(r"output: (\S+ipynb)", said))
+    assert pages == {
+        f"{RUNS}/afpe-{setting}-F4-seed{seed}/train.ipynb" for setting in ("D1", "I1") for seed in (0, 1)
+    }
+
+
+SIMULATES = """Job stats:
+job         count
+--------  -------
+simulate        1
+train           2
+all             1
+
+[Mon Nov 23 08:58:28 2026]
+localrule simulate:
+    output: data/smoke/simulated/train/stacks.json
+    log: data/smoke/simulated/train.log
+    jobid: 2
+"""
+TRAINS = """Finished jobid: 2 (Rule: simulate)
+1 of 4 steps (25%) done
+
+localrule train:
+    input: data/smoke/simulated/train/stacks.json, data/smoke/simulated/test/stacks.json
+    output: {0}
+    log: one.log
+    jobid: 5
+    wildcards: profile=smoke
+localrule train:
+    output: {1}
+    log: two.log
+    jobid: 6
+"""
+ENDS = """Finished jobid: 5 (Rule: train)
+2 of 4 steps (50%) done
+[Mon Nov 23 08:59:28 2026]
+Error in rule train:
+    message: None
+    jobid: 6
+    output: {1}
+    log: two.log (check log file(s) for error details)
+    shell:
+        something
+"""
+
+
+def test_progress_is_read_from_what_snakemake_says(tmp_path):
+    jobs = plan.jobs("figures", "smoke", [0])
+    pages = [job.page for job in jobs]
+    first, second = (Path(page).parent.name for page in pages[:2])
+    progress = Progress(tmp_path, jobs)
+
+    def read(said):
+        return [notice for line in said.format(*pages).splitlines() for notice in progress.read(line)]
+
+    def write(name, text):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    assert progress.summary() == "finding out what is missing"
+    assert read(SIMULATES) == [] and progress.summary().endswith("train stacks: starting")
+    write("data/smoke/simulated/train.log", "at 10%\rat 40%")
+    assert progress.summary() == "1 of 3 notebooks | time left: not known yet | train stacks: at 40%"
+    assert read(TRAINS) == []
+    write(f"{RUNS}/{second}/.progress", json.dumps({"text": "fcl, iteration 3 of 24", "fraction": 0.5}))
+    assert progress.summary().endswith(f"{first}: starting | {second}: fcl, iteration 3 of 24 (50%)")
+    assert read(ENDS) == [f"done: {first} (2 of 3 notebooks)", f"failed: {second}, the others go on"]
+    write("two.log", "noise\ncell  [6] work\nerror ValueError: no\nopen  page.partial.ipynb\n")
+    words = f"{second} (log: two.log)\n  cell  [6] work\n  error ValueError: no\n  open  page.partial.ipynb"
+    assert words in progress.failures() and not progress.running
+
+
+def test_time_left_counts_only_what_this_batch_has_done(tmp_path):
+    jobs = plan.jobs("figures", "smoke", [0])
+    progress = Progress(tmp_path, jobs)
+    costs = {job.page: job.cost for job in jobs}
+    page = jobs[0].page
+    progress._time_left({page: 0.5})
+    progress.started -= 100  # seconds ago
+    rest = sum(costs.values()) - 0.75 * costs[page]
+    expected = 100 * rest / (0.25 * costs[page]) / 60
+    assert progress._time_left({page: 0.75}) == f"about {expected:.0f} min left"
+
+
+# Leftovers of a killed batch
+
+
+def leftover(file):
+    """A process that holds the lock as its standard input, in a group whose id is in the file."""
+    with hold(file, 0.0) as lock:
+        noting = ["sh", "-c", 'echo $$ > "$0"; sleep 60 & sleep 60', str(file)]
+        process = subprocess.Popen(noting, stdin=lock, start_new_session=True)
+    while not file.read_text().strip():
+        time.sleep(0.01)
+    return process
+
+
+def test_leftovers_are_ended(tmp_path):
+    process = leftover(tmp_path / "lock")
+    end_leftovers(tmp_path / "lock")
+    assert process.wait(5) == -signal.SIGKILL
+    hold(tmp_path / "lock", 0.0).close()
+
+
+def test_nobody_else_is_ended(tmp_path):
+    other = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    (tmp_path / "lock").write_text(f"{other.pid}\n")  # the group of a batch long gone, its number used again
+    end_leftovers(tmp_path / "lock")
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+
+
+def test_leftovers_of_unknown_group_are_named(tmp_path):
+    with (
+        hold(tmp_path / "lock", 0.0),
+        pytest.raises(BatchFailed, match="end process group of unknown id by hand"),
+    ):
+        end_leftovers(tmp_path / "lock", patience=0.3)
+
+
+def test_a_second_starter_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "project_root", lambda: tmp_path)
+    with (
+        hold(tmp_path / batch.STARTER, 0.0),
+        pytest.raises(BatchFailed, match="already running in this folder"),
+    ):
+        batch.run("figures", "smoke", [0], 1)
+
+
+# From start to end
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+def times(folder, pattern):
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.glob(pattern))}
+
+
+def wait_for(path, process):
+    for _ in range(3000):
+        if path.exists():
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    raise AssertionError(f"{path} never came")
+
+
+@pytest.mark.slow
+def test_figures_from_nothing_and_then_nothing_to_do(project):
+    said = make(project, "figures", "--seeds", "0")
+    assert "done: afpe-D1-F4-seed0" in said and "(2 of 2 notebooks)" in said
+    assert (project / "runs/smoke/figures/figure_a.png").exists()
+    assert not (project / "figures").exists() and not (project / "results").exists()
+    pages, records = times(project, f"{RUNS}/*/train.ipynb"), times(project, f"{RUNS}/*/*.json")
+    assert len(pages) == 2
+    make(project, "figures", "--seeds", "0")
+    assert (pages, records) == (times(project, f"{RUNS}/*/train.ipynb"), times(project, f"{RUNS}/*/*.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seed", "victims"), [(4, "asked"), (5, "starter"), (6, "snakemake"), (7, "all"), (8, "kernel")]
+)
+def test_killed_anywhere_the_same_command_goes_on(project, seed, victims):
+    groups = [project / RUNS / f"afpe-{setting}-F4-seed{seed}" for setting in ("D1", "I1")]
+    process = start(project, "figures", "--seeds", str(seed))
+    wait_for(groups[0] / "baseline.json", process)
+    family = int((project / batch.CHILDREN).read_text())
+    if victims in ("snakemake", "all"):
+        (os.kill if victims == "snakemake" else os.killpg)(family, signal.SIGKILL)
+    if victims in ("starter", "all"):
+        process.kill()
+    if victims == "asked":
+        process.terminate()
+    if victims == "kernel":
+        os.kill(int((groups[0] / ".lock").read_text()), signal.SIGKILL)
+    process.communicate(timeout=300)
+    assert process.returncode != 0
+    before = times(project, f"{RUNS}/*-seed{seed}/[!g]*.json")
+    assert before
+    make(project, "figures", "--seeds", str(seed))
+    after = times(project, f"{RUNS}/*-seed{seed}/[!g]*.json")
+    assert len(after) == 10 and {name: after[name] for name in before} == before
+    stacks = {
+        split: FocalStacks.load(project / "data/smoke/simulated" / split) for split in ("train", "test")
+    }
+    for folder in groups:
+        config = read_checkpoint(folder / "msd4+kld4.safetensors").config
+        finish(config, stacks["train"], checkpoint=folder / "whole")
+        whole = predict(load_model(folder / "whole"), stacks["test"], config.setting)
+        (folder / "whole").unlink()
+        stored = load_predictions(folder / "msd4+kld4.npz")
+        assert np.array_equal(stored["expected"], whole.expected), "not the run in one piece"
+
+
+@pytest.mark.slow
+def test_changes_run_again_what_depends_on_them(tmp_path):
+    project = copy_project(tmp_path)
+    make(project, "figures", "--seeds", "0")
+    pages, records = (
+        times(project, f"{RUNS}/*-seed0/train.ipynb"),
+        times(project, f"{RUNS}/*-seed0/[!g]*.json"),
+    )
+    chosen = {"D1": {"msd": "msd6", "jsd": "jsd32", "kld": "kld4", "fcl": "msd4+kld4"}}
+    chosen["I1"] = chosen["D1"] | {"fcl": "msd2+kld2"}
+    edit(project, "weights", smoke={"afpe": chosen})
+    make(project, "figures", "--seeds", "0")
+    new = times(project, f"{RUNS}/*-seed0/[!g]*.json")
+    assert set(new) - set(records) == {f"{RUNS}/afpe-I1-F4-seed0/msd2+kld2.json"}
+    assert {name: new[name] for name in records} == records
+    new_pages = times(project, f"{RUNS}/*-seed0/train.ipynb")
+    assert [name for name in pages if new_pages[name] != pages[name]] == [
+        f"{RUNS}/afpe-I1-F4-seed0/train.ipynb"
+    ]
+    networks = times(project, f"{RUNS}/*-seed0/*.safetensors")
+    edit(project, "profiles", smoke={"test_stacks": 7})
+    make(project, "figures", "--seeds", "0")
+    assert times(project, f"{RUNS}/*-seed0/*.safetensors") == networks
+    assert all(
+        len(load_predictions(path)["argmax"]) == 7 for path in project.glob(f"{RUNS}/afpe-D1-F4-seed0/*.npz")
+    )
+
+
+@pytest.mark.slow
+def test_a_failing_run_is_named_and_stops_no_other(project):
+    folder = project / RUNS / "afpe-D1-F4-seed9"
+    folder.mkdir(parents=True)
+    (folder / "kld4.safetensors").write_bytes(b"no checkpoint")
+    said = make(project, "figures", "--seeds", "9", code=1)
+    assert "failed: afpe-D1-F4-seed9" in said and "done: afpe-I1-F4-seed9" in said
+    assert (
+        re.search(r"cell  \[\d\] follow\(group.work\(\)\)", said) and "1 of 5 runs failed: kld (kld4)" in said
+    )
+    page = Path(re.search(r"open  (\S+)", said)[1])
+    assert page.exists() and "RunsFailed" in page.read_text()
+    assert len(list(folder.glob("[!g]*.json"))) == 4
+    (folder / "kld4.safetensors").unlink()
+    make(project, "figures", "--seeds", "9")
+    assert not page.exists() and len(list(folder.glob("[!g]*.json"))) == 5
+
+
+@pytest.mark.slow
+def test_weights_are_chosen_from_nothing(project):
+    make(project, "weights")
+    text = (project / "experiments/weights.yml").read_text()
+    assert set(yaml.safe_load(text)["smoke"]["afpe"]) == {"D1", "I1"} and "# baseline " in text
+    assert "jobs" not in text and not (project / "results").exists()

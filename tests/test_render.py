@@ -1,0 +1,118 @@
+"""Rendering from stored results, in a copy of the project with results that no network made."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fake
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from fcl import render, runs
+
+SMOKE = ["D1", "D2", "I1"]
+LAPTOP = [view + str(frames) for view in "DI" for frames in range(1, 6)]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A copy of the project without results; records are written without asking git for each."""
+    monkeypatch.setattr(runs, "provenance", lambda **machine: dict.fromkeys(
+        ("code", "versions", "machine", "peak_memory_mb", "finished")))
+    fake.copy_project(tmp_path, LAPTOP)
+    return tmp_path
+
+
+def run(project: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "fcl.render", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(project)}
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+
+
+def contents(*folders: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+def outputs(notebook: Path) -> list:
+    cells = nbformat.read(notebook, as_version=4).cells
+    return [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def test_published_results_are_drawn_in_place_and_drawing_again_changes_nothing(project):
+    fake.write_results(project / "results/laptop/simulated", "laptop", LAPTOP, seeds=[0, 1])
+    first = run(project)
+    assert first.returncode == 0, first.stderr
+    drawn = contents(project / "figures", project / "notebooks")
+    figures = [f"{name}.{kind}" for name in ("figure_a", "figure_a_paper") for kind in ("pdf", "png", "json")]
+    assert {path.name for path in drawn} == {*figures, "table_a.csv", "table_a_changes.csv", "table_a.ipynb"}
+    notebook = project / "notebooks" / "table_a.ipynb"
+    before = nbformat.read(fake.ROOT / "notebooks" / "table_a.ipynb", as_version=4)
+    after = nbformat.read(notebook, as_version=4)
+    assert [cell.source for cell in after.cells] == [cell.source for cell in before.cells]
+    assert after.metadata == before.metadata
+    shown = outputs(notebook)
+    assert shown and not any(output.get("name") == "stderr" for output in shown)
+    words = "".join(output.text for output in shown if output.output_type == "stream")
+    assert "10 settings x 5 losses x 2 seeds = 100 runs" in words
+    assert "+FCL lowers MSD* in 10 of 10 settings with every seed, TV in 10." in words
+    everything = str(shown)
+    assert str(project) not in everything and " at 0x" not in everything  # no paths, no addresses
+    assert run(project).returncode == 0
+    assert contents(project / "figures", project / "notebooks") == drawn
+
+
+def test_text_that_came_in_pieces_is_joined():
+    def stream(text, name="stdout"):
+        return new_output("stream", name=name, text=text)
+
+    picture = new_output("display_data", data={"text/plain": "<Figure>"})
+    pieces = [stream("a\n"), stream("b\n"), stream("c\n", "stderr"), picture, stream("d\n"), stream("e\n")]
+    expected = [stream("a\nb\n"), stream("c\n", "stderr"), picture, stream("d\ne\n")]
+    assert render._joined(pieces) == expected
+
+
+def test_runs_made_here_are_drawn_beside_them_and_a_missing_one_is_named(project):
+    folder = project / "runs/smoke/simulated"
+    fake.write_results(folder, "smoke", SMOKE, seeds=[0])
+    committed = contents(project / "notebooks")
+    done = run(project, "--profile", "smoke", "--source", "runs")
+    assert done.returncode == 0, done.stderr
+    assert (project / "runs/smoke/figures/figure_a.png").exists()
+    assert "1 seeds = 15 runs" in str(outputs(project / "runs/smoke/figures/table_a.ipynb"))
+    (folder / "afpe-D2-F4-seed0" / "kld4.npz").unlink()
+    failed = run(project, "--profile", "smoke", "--source", "runs")
+    assert failed.returncode == 1
+    assert "table_a.ipynb stopped" in failed.stderr and "make figures" in failed.stderr
+    assert "afpe-D2-F4-seed0/kld4.npz is missing" in failed.stderr
+    assert contents(project / "notebooks") == committed
+    assert not (project / "figures").exists() and not (project / "results").exists()
+
+
+def test_what_is_committed_is_kept_apart_from_what_was_made_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "project_root", lambda: tmp_path)
+    assert render.output_folder("laptop", "results") == tmp_path / "figures"
+    assert render.output_folder("paper", "results") == tmp_path / "figures" / "paper"
+    assert render.output_folder("smoke", "runs") == tmp_path / "runs" / "smoke" / "figures"
+    assert render.output_folder("laptop", "runs", "elsewhere") == tmp_path / "elsewhere"
+    with pytest.raises(ValueError, match="smoke runs are never published"):
+        render.output_folder("smoke", "results")
+    for folder in ("figures", "results/laptop", "runs/../figures"):
+        with pytest.raises(ValueError, match="are not drawn into"):
+            render.output_folder("laptop", "runs", folder)
+
+
+def test_section_notebooks_are_known_by_their_parameters(tmp_path):
+    sources = {
+        "b_section": 'profile: str = "laptop"\nsource: str = "results"\nfigures: str = "figures"',
+        "a_template": 'profile: str = "laptop"\nseed: int = 0',
+        "c_lesson": "1 + 1",
+    }
+    for name, source in sources.items():
+        cell = new_code_cell(source, metadata={"tags": ["parameters"]} if ":" in source else {})
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    assert render.section_notebooks(tmp_path) == [tmp_path / "b_section.ipynb"]
+    assert fake.ROOT / "notebooks/table_a.ipynb" in render.section_notebooks(fake.ROOT / "notebooks")

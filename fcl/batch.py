@@ -124,10 +124,10 @@ def run(target: str, profile: str, seeds: Sequence[int], cores: int) -> None:
             raise BatchFailed(f"{last}\nSnakemake stopped with exit code {progress.code}: see {LOG}")
         folder = Path(jobs[0].page).parents[1]
         print(f"All {len(jobs)} notebooks are done, in {folder}", flush=True)
-        finish(target, profile, jobs)
+        finish(target, profile, seeds, jobs)
 
 
-def finish(target: str, profile: str, jobs: Sequence[plan.Job]) -> None:
+def finish(target: str, profile: str, seeds: Sequence[int], jobs: Sequence[plan.Job]) -> None:
     """What a target makes of its runs: experiments/weights.yml, or the figures."""
     if target == "weights":
         selection = plan.read_experiment(plan.SELECTION, profile)
@@ -137,6 +137,7 @@ def finish(target: str, profile: str, jobs: Sequence[plan.Job]) -> None:
         print("Chosen weights are in experiments/weights.yml")
         return
     command = [sys.executable, "-m", "fcl.render", "--source", "runs", "--profile", profile]
+    command += ["--seeds", " ".join(map(str, seeds))]
     if subprocess.run(command, cwd=project_root()).returncode:
         raise BatchFailed("all runs are complete, but drawing the figures failed")
 

@@ -1,8 +1,8 @@
 """Draw every table and figure from stored results: execute the section notebooks, which read and never train.
 
-    python -m fcl.render [--profile laptop] [--source results|runs] [--out FOLDER]
+    python -m fcl.render [--profile laptop] [--source results|runs] [--seeds "0 1"] [--out FOLDER]
 
-A section notebook is one whose parameters are profile, source and figures. The committed rendering (its own
+A section notebook is one whose parameters are profile, source, seeds and figures. The committed rendering (its own
 defaults) is written back into notebooks/; any other lies beside the figures it drew.
 """
 
@@ -17,7 +17,7 @@ from papermill import inspect_notebook
 from fcl.notebooks import NotebookFailed, execute
 from fcl.runs import project_root
 
-PARAMETERS = {"profile", "source", "figures"}
+PARAMETERS = {"profile", "source", "seeds", "figures"}
 
 
 def _defaults(notebook: Path) -> dict[str, str]:
@@ -31,13 +31,13 @@ def section_notebooks(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*.ipynb")) if set(_defaults(path)) == PARAMETERS]
 
 
-def render(notebook: Path, profile: str, source: str, figures: Path) -> Path:
+def render(notebook: Path, profile: str, source: str, figures: Path, seeds: str = "all") -> Path:
     """Execute a section notebook, which draws into `figures`, and return where the executed one lies.
 
     Raises NotebookFailed, naming the cell, the error and the file to open; the notebook is then as before.
     """
     root = project_root()
-    wanted = {"profile": profile, "source": source, "figures": os.path.relpath(figures, root)}
+    wanted = {"profile": profile, "source": source, "seeds": seeds, "figures": os.path.relpath(figures, root)}
     if wanted != _defaults(notebook):
         execute(notebook, figures / notebook.name, wanted)
         return figures / notebook.name
@@ -88,6 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m fcl.render", description="Draw every table and figure.")
     parser.add_argument("--profile", default="laptop", help="whose runs (default: laptop)")
     parser.add_argument("--source", default="results", choices=["results", "runs"])
+    parser.add_argument("--seeds", default="all", help='which seeds, as "0 1" (default: all that are complete)')
     parser.add_argument("--out", help="folder for figures (default: figures, or runs/<profile>/figures)")
     options = parser.parse_args(arguments)
     try:
@@ -97,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
     failed = []
     for notebook in section_notebooks(project_root() / "notebooks"):
         try:
-            page = render(notebook, options.profile, options.source, figures)
+            page = render(notebook, options.profile, options.source, figures, options.seeds)
             print(f"rendered {os.path.relpath(page)}", flush=True)
         except NotebookFailed as error:
             failed.append(f"{notebook.name} stopped:\n{error}")

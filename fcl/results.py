@@ -169,17 +169,17 @@ def keep_networks(profile: str) -> list[Path]:
     runs/ are left as they are.
     """
     plan = yaml.safe_load((project_root() / "experiments" / "kept_networks.yml").read_text())
-    data, kept = Path(profile) / plan["data"], []
+    source, target = (project_root() / top / profile / plan["data"] for top in ("runs", "results"))
+    kept = []
     for setting in plan["settings"]:
-        weights = chosen_weights(profile, plan["model"], setting)
-        group = f"{plan['model']}-{setting}-F{plan['focal_indices']}-seed{plan['seed']}"
-        for method in plan["methods"]:
-            checkpoint = project_root() / "runs" / data / group / f"{weights[method].name}.safetensors"
-            target = project_root() / "results" / data / "networks" / f"{plan['model']}-{setting}-{method}.safetensors"
+        group = source / f"{plan['model']}-{setting}-F{plan['focal_indices']}-seed{plan['seed']}"
+        weights = chosen_weights(profile, plan["model"], setting) if group.exists() else {}
+        for method in set(plan["methods"]) & set(weights):
+            checkpoint = group / f"{weights[method].name}.safetensors"
             if checkpoint.exists():
                 model = load_model(checkpoint)
-                save_model(model, model.config, target)
-                kept.append(target)
+                kept.append(target / "networks" / f"{plan['model']}-{setting}-{method}.safetensors")
+                save_model(model, model.config, kept[-1])
     return kept
 
 

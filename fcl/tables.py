@@ -51,24 +51,29 @@ def _group(plan: Mapping, setting: str, seed: int | str) -> str:
     return f"{plan['model']}-{setting.replace('*', 'all')}-F{plan['focal_indices']}-seed{seed}"
 
 
-def complete_seeds(folder: Path, plan: Mapping) -> list[int]:
+def complete_seeds(folder: Path, plan: Mapping, wanted: str = "all") -> list[int]:
     """Seeds of which `folder` (results/<profile>/<data>) has a group for every setting of the plan.
 
-    Raises ResultsError naming the folder and the commands that fill it when there is no such seed.
+    `wanted` names those asked for, as "0 1". Raises ValueError for a text that isn't, ResultsError naming the folder and
+    the commands that fill it when one of them is missing or none is there.
     """
     found = []
     for setting in plan["settings"]:
         start = _group(plan, setting, "")
         endings = [path.name.removeprefix(start) for path in Path(folder).glob(f"{start}*")]
         found.append({int(text) for text in endings if text.isdigit()})  # not "0-shuffled"
-    seeds = sorted(set.intersection(*found))
-    if not seeds:
+    complete = set.intersection(*found)
+    if wanted != "all" and not all(text.isdigit() for text in wanted.split()):
+        raise ValueError(f'seeds must be "all" or whole numbers as in "0 1", not {wanted!r}')
+    seeds = complete if wanted == "all" else {int(text) for text in wanted.split()}
+    if not seeds or seeds - complete:
+        missing = " ".join(map(str, sorted(seeds - complete)))
         raise ResultsError(
-            f"{folder} has no seed with all of {', '.join(plan['settings'])}. "
-            f"`make figures PROFILE={Path(folder).parent.name}` makes them in runs/ and draws from there; "
-            "`make publish` copies finished runs to results/."
+            f"{folder} has no {'seed' if not seeds else f'seed {missing}'} with all of {', '.join(plan['settings'])}. "
+            f"`make figures PROFILE={Path(folder).parent.name}{f' SEEDS={missing!r}' * bool(missing)}` makes them in runs/ "
+            "and draws from there; `make publish` copies finished runs to results/."
         )
-    return seeds
+    return sorted(seeds)
 
 
 def planned_runs(

@@ -105,7 +105,7 @@ def test_what_is_committed_is_kept_apart_from_what_was_made_here(tmp_path, monke
 
 def test_section_notebooks_are_known_by_their_parameters(tmp_path):
     sources = {
-        "b_section": 'profile: str = "laptop"\nsource: str = "results"\nfigures: str = "figures"',
+        "b_section": 'profile: str = "laptop"\nsource: str = "results"\nseeds: str = "all"\nfigures: str = "figures"',
         "a_template": 'profile: str = "laptop"\nseed: int = 0',
         "c_lesson": "1 + 1",
     }

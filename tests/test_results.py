@@ -9,11 +9,21 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+import torch
 from tiny import ROOT, STACKS, make_project, random_stacks, store
 
 from fcl import metrics, runs
-from fcl.results import ResultsError, is_finished, load_predictions, publish, read_results, test_labels
-from fcl.runs import open_group, resolve_methods
+from fcl.checkpoints import load_model
+from fcl.results import (
+    ResultsError,
+    is_finished,
+    keep_networks,
+    load_predictions,
+    publish,
+    read_results,
+    test_labels,
+)
+from fcl.runs import open_group, resolve_methods, run_folder
 from fcl.training import Config, score_run, train
 
 
@@ -255,6 +265,17 @@ def test_publish_refuses_smoke_nothing_spoilt_runs_and_other_stacks(root):
     with pytest.raises(ResultsError, match="baseline.npz is missing"):
         publish("laptop")
     assert not (root / "results").exists()
+
+
+def test_networks_named_in_the_plan_are_kept_without_their_training_state(root):
+    config = Config.from_profile("laptop", width=0.25, patch=16, train_stacks=12, batch=8, iterations=2)
+    checkpoint = run_folder("laptop", Config.from_profile("laptop")) / "baseline.safetensors"
+    list(train(config, random_stacks(12), checkpoint=checkpoint))
+    (kept,) = keep_networks("laptop")  # the others were not trained
+    assert kept == root / "results/laptop/simulated/networks/afpe-D1-baseline.safetensors"
+    assert kept.stat().st_size < checkpoint.stat().st_size / 2
+    arguments = torch.rand(2, 1, 2, 16, 16), torch.tensor([0, 48]), torch.zeros(2, 2)
+    assert torch.equal(load_model(kept)(*arguments), load_model(checkpoint)(*arguments))
 
 
 def test_the_command_fails_with_one_line(root, capsys):

@@ -39,6 +39,11 @@ def test_only_complete_seeds_are_used_and_controls_are_no_seeds(tmp_path):
     for group in ("afpe-D1-F4-seed1", "afpe-D1-F4-seed2-shuffled", "afpe-I1-F4-seed2", "afpe-D1-F8-seed5"):
         (folder / group).mkdir()
     assert tables.complete_seeds(folder, PLAN) == [0, 3]
+    assert tables.complete_seeds(folder, PLAN, "3") == [3]
+    with pytest.raises(ResultsError, match="has no seed 1 7 with all of .*make figures PROFILE=laptop SEEDS='1 7'"):
+        tables.complete_seeds(folder, PLAN, "7 1 0")
+    with pytest.raises(ValueError, match='seeds must be "all" or whole numbers'):
+        tables.complete_seeds(folder, PLAN, "0, 3")
 
 
 def test_no_results_is_an_error_that_names_the_folder_and_the_commands(tmp_path):

@@ -73,7 +73,8 @@ def assert_same_state(one, other):
 def make_project(folder, monkeypatch):
     """Let the project be in `folder`, with the real profiles, weights chosen for D1 alone, and no runs."""
     (folder / "experiments").mkdir()
-    shutil.copy(ROOT / "experiments" / "profiles.yml", folder / "experiments")
+    for name in ("profiles.yml", "kept_networks.yml"):
+        shutil.copy(ROOT / "experiments" / name, folder / "experiments")
     (folder / "experiments" / "weights.yml").write_text(yaml.safe_dump({"laptop": {"afpe": {"D1": CHOSEN}}}))
     for module in (runs, results):
         monkeypatch.setattr(module, "project_root", lambda: folder)

@@ -184,28 +184,31 @@ def hunting_curve(predictions: Mapping[str, np.ndarray], label: int) -> Figure:
     return figure
 
 
-def slices_grid(slices: np.ndarray, indices: Sequence[int], label: int, columns: int = 7) -> Figure:
-    """Contact sheet of a focal stack: each slice with its index in red, the one at the label framed.
+def slices_grid(
+    rows: Mapping[str, np.ndarray], indices: Sequence[Sequence[int]], labels: Sequence[int | None]
+) -> Figure:
+    """Contact sheet: a row of k slices (k, H, W) per name, each with its focal index in red, the label's framed.
 
-    slices (k, H, W), or (k, 2, H, W), whose two views are averaged; indices (k,) are their focal indices. One
-    grey scale for all, from the 0.5th to the 99.5th percentile.
+    indices: the k focal indices of each row; labels: one per row, None frames nothing. Every row has a grey scale of its
+    own, from the 0.5th to the 99.5th percentile.
     """
-    slices = np.asarray(slices, dtype=np.float64)
-    slices = slices.mean(axis=1) if slices.ndim == 4 else slices  # (k, 2, H, W) -> (k, H, W)
-    low, high = np.percentile(slices, [0.5, 99.5])
-    rows = -(-len(slices) // columns)
+    columns = len(indices[0])
     with plt.rc_context(STYLE | {"axes.grid": False}):
-        figure, axes = plt.subplots(rows, columns, figsize=(PAGE, PAGE * rows / columns), squeeze=False)
+        size = (PAGE, PAGE * len(rows) / columns)
+        figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
         figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
-        for panel in axes.flat:
-            panel.set_axis_off()
-        for panel, image, index in zip(axes.flat, slices, indices, strict=False):  # the last row may be short
-            panel.imshow(image, cmap="gray", vmin=low, vmax=high)
-            place = dict(transform=panel.transAxes, va="top", fontsize=9, fontweight="bold")
-            panel.text(0.05, 0.95, str(index), color="#FF2020", **place)
-            if index == label:
-                box = dict(transform=panel.transAxes, fill=False, edgecolor="#FF2020", linewidth=3)
-                panel.add_patch(plt.Rectangle((0, 0), 1, 1, **box))
+        for panels, (name, slices), places, label in zip(axes, rows.items(), indices, labels, strict=True):
+            low, high = np.percentile(slices, [0.5, 99.5])
+            for panel, image, index in zip(panels, slices, places, strict=True):
+                panel.imshow(image, cmap="gray", vmin=low, vmax=high)
+                panel.set(xticks=[], yticks=[])
+                panel.spines[:].set_visible(False)
+                place = dict(transform=panel.transAxes, va="top", fontsize=9, fontweight="bold")
+                panel.text(0.05, 0.95, str(index), color="#FF2020", **place)
+                if index == label:
+                    box = dict(transform=panel.transAxes, fill=False, edgecolor="#FF2020", linewidth=3)
+                    panel.add_patch(plt.Rectangle((0, 0), 1, 1, **box))
+            panels[0].set_ylabel(name)
     return figure
 
 

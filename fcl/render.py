@@ -2,7 +2,7 @@
 
     python -m fcl.render [--profile laptop] [--source results|runs] [--seeds "0 1"] [--out FOLDER]
 
-A section notebook is one whose parameters are profile, source, seeds and figures. The committed rendering (its own
+A section notebook is one with a parameter `figures`, the folder it draws into. The committed rendering (its own
 defaults) is written back into notebooks/; any other lies beside the figures it drew.
 """
 
@@ -17,8 +17,6 @@ from papermill import inspect_notebook
 from fcl.notebooks import NotebookFailed, execute
 from fcl.runs import project_root
 
-PARAMETERS = {"profile", "source", "seeds", "figures"}
-
 
 def _defaults(notebook: Path) -> dict[str, str]:
     """Declared parameters and the texts they stand at."""
@@ -28,7 +26,7 @@ def _defaults(notebook: Path) -> dict[str, str]:
 
 def section_notebooks(folder: Path) -> list[Path]:
     """The notebooks of a folder that render a section of the supplement, by name."""
-    return [path for path in sorted(folder.glob("*.ipynb")) if set(_defaults(path)) == PARAMETERS]
+    return [path for path in sorted(folder.glob("*.ipynb")) if "figures" in _defaults(path)]
 
 
 def render(notebook: Path, profile: str, source: str, figures: Path, seeds: str = "all") -> Path:
@@ -38,7 +36,9 @@ def render(notebook: Path, profile: str, source: str, figures: Path, seeds: str 
     """
     root = project_root()
     wanted = {"profile": profile, "source": source, "seeds": seeds, "figures": os.path.relpath(figures, root)}
-    if wanted != _defaults(notebook):
+    declared = _defaults(notebook)
+    wanted = {name: value for name, value in wanted.items() if name in declared}
+    if not wanted.items() <= declared.items():
         execute(notebook, figures / notebook.name, wanted)
         return figures / notebook.name
     page = root / "runs" / "rendering" / notebook.name

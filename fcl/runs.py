@@ -267,7 +267,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"publish: {error}")
     unclean = sum(record["code"]["clean"] is not True for record in records)
     note = f"; {unclean} of them by code that isn't committed as it was" if unclean else ""
-    print(f"published {len(records)} runs and {len(networks)} networks to results/{options.profile}/{note}")
+    print(f"published {len(records)} runs and {len(networks)} trained networks to results/{options.profile}/{note}")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ FIGURES = {
     "figure_a_paper": lambda: plots.figure_a_paper(summary(), summary(seeds=1), {"uniform": 4.08}),
     "training": lambda: plots.training_curve(curves(), 40),
     "hunting": lambda: plots.hunting_curve(hunting(), 27),
-    "slices": lambda: plots.slices_grid(np.random.default_rng(3).random((10, 2, 8, 8)), range(10), 4),
+    "slices": lambda: plots.slices_grid({"left": np.random.default_rng(3).random((5, 8, 8))}, [range(5)], [4]),
 }
 
 
@@ -145,15 +145,16 @@ def test_hunting_curve_draws_predictions_diagonal_and_truth():
         assert np.array_equal(line.get_xdata(), np.arange(49)) and np.array_equal(line.get_ydata(), curve)
 
 
-def test_slices_grid_shows_the_mean_view_the_indices_and_frames_the_label():
-    slices = np.random.default_rng(4).random((9, 2, 8, 8))
-    figure = plots.slices_grid(slices, range(0, 45, 5), label=20)
-    shown = [panel for panel in figure.axes if panel.images]
-    assert len(figure.axes) == 14 and len(shown) == 9
-    assert np.allclose(shown[3].images[0].get_array(), slices[3].mean(0))
-    assert [panel.texts[0].get_text() for panel in shown] == [str(index) for index in range(0, 45, 5)]
-    assert [bool(panel.patches) for panel in shown] == [index == 20 for index in range(0, 45, 5)]
-    assert len({panel.images[0].get_clim() for panel in shown}) == 1
+def test_slices_grid_shows_the_indices_frames_the_label_and_scales_each_row():
+    left, right = np.random.default_rng(4).random((2, 3, 8, 8))
+    figure = plots.slices_grid({"left": left, "right": 9 * right}, [[0, 20, 48], [0, 20, 48]], [20, None])
+    panels = figure.axes
+    assert np.array_equal(panels[1].images[0].get_array(), left[1])
+    assert [panel.texts[0].get_text() for panel in panels] == ["0", "20", "48"] * 2
+    assert [bool(panel.patches) for panel in panels] == [False, True, False, False, False, False]
+    scales = [panel.images[0].get_clim() for panel in panels]
+    assert len(set(scales[:3])) == len(set(scales[3:])) == 1 and scales[0] != scales[3]
+    assert [panels[0].get_ylabel(), panels[3].get_ylabel()] == ["left", "right"]
 
 
 def test_saving_twice_gives_the_same_bytes_and_leaves_the_sidecar_alone(tmp_path, monkeypatch):

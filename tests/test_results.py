@@ -224,7 +224,7 @@ def test_publish_copies_records_and_predictions_and_nothing_else(root, capsys):
     (root / "runs").symlink_to(root / "large disk")
     open_group("laptop", replace(config, seed=5), "digest")
     runs.main(["publish", "--profile", "laptop"])
-    assert "published 2 runs to results/laptop/" in capsys.readouterr().out
+    assert "published 2 runs and 0 trained networks to results/laptop/" in capsys.readouterr().out
     copied = {
         path.relative_to(root / "results").as_posix()
         for path in (root / "results").rglob("*")

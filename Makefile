@@ -5,6 +5,7 @@ PYTHON  = python3
 PROFILE = laptop
 CORES  := $(shell OMP_NUM_THREADS= nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 SEEDS   = 0
+SETTINGS =
 TORCH   = $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 VENV    = .venv
 
@@ -45,8 +46,8 @@ render: $(READY) ## tables and figures from the committed results, in a minute o
 publish: $(READY) ## copy the finished runs to results/
 	$(RUN) -m fcl.runs publish --profile $(PROFILE)
 
-weights: $(READY) ## choose the loss weights of each setting, on validation stacks
-	$(RUN) -m fcl.batch weights --profile $(PROFILE) --cores $(CORES) --seeds "$(SEEDS)"
+weights: $(READY) ## choose the loss weights on validation stacks (SETTINGS="D1 I1": of these only)
+	$(RUN) -m fcl.batch weights --profile $(PROFILE) --cores $(CORES) --settings "$(SETTINGS)"
 
 test: $(READY) ## the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow" -n $(CORES)

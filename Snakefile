@@ -11,7 +11,12 @@ PAGE = "runs/{profile}/{data}/{group}/train.ipynb"
 SEEDS = [int(seed) for seed in str(config.get("seeds", 0)).split()]
 JOBS = {
     job.page: job
-    for job in plan.jobs(config.get("target", "figures"), config.get("profile", "laptop"), SEEDS)
+    for job in plan.jobs(
+        config.get("target", "figures"),
+        config.get("profile", "laptop"),
+        SEEDS,
+        str(config.get("settings", "")).split(),
+    )
 }
 
 

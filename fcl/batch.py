@@ -101,9 +101,9 @@ class Line:
         print(f"\r\x1b[K{text}" if self.rewrites else text, flush=True)
 
 
-def run(target: str, profile: str, seeds: Sequence[int], cores: int) -> None:
+def run(target: str, profile: str, seeds: Sequence[int], cores: int, settings: Sequence[str] = ()) -> None:
     """Make a target (fcl.plan.TARGETS). Raises BatchFailed, and ValueError for arguments not allowed."""
-    root, jobs = project_root(), plan.jobs(target, profile, seeds)
+    root, jobs = project_root(), plan.jobs(target, profile, seeds, settings)
     try:
         lock = hold(root / STARTER, 0.0)
     except BlockingIOError:
@@ -114,6 +114,7 @@ def run(target: str, profile: str, seeds: Sequence[int], cores: int) -> None:
         end_leftovers(root / CHILDREN)
         try:
             config = {"target": target, "profile": profile, "seeds": " ".join(map(str, seeds))}
+            config["settings"] = " ".join(settings)
             progress = snakemake(root, cores, config, jobs)
         finally:
             end_leftovers(root / CHILDREN)
@@ -124,16 +125,18 @@ def run(target: str, profile: str, seeds: Sequence[int], cores: int) -> None:
             raise BatchFailed(f"{last}\nSnakemake stopped with exit code {progress.code}: see {LOG}")
         folder = Path(jobs[0].page).parents[1]
         print(f"All {len(jobs)} notebooks are done, in {folder}", flush=True)
-        finish(target, profile, seeds, jobs)
+        finish(target, profile, seeds, settings, jobs)
 
 
-def finish(target: str, profile: str, seeds: Sequence[int], jobs: Sequence[plan.Job]) -> None:
+def finish(
+    target: str, profile: str, seeds: Sequence[int], settings: Sequence[str], jobs: Sequence[plan.Job]
+) -> None:
     """What a target makes of its runs: experiments/weights.yml, or the figures."""
     if target == "weights":
-        selection = plan.read_experiment(plan.SELECTION, profile)
+        selection = plan.read_selection(profile, settings)
         runs = [f"{Path(job.page).parent.name}/{name}" for job in jobs for name in job.weights.values()]
         results = read_results(project_root() / Path(jobs[0].page).parents[1], expected=runs)
-        weights.write_weights(profile, weights.chosen_entry(profile, results, selection), selection)
+        weights.write_weights(profile, weights.chosen_entries(results, selection), selection)
         print("Chosen weights are in experiments/weights.yml")
         return
     command = [sys.executable, "-m", "fcl.render", "--source", "runs", "--profile", profile]
@@ -149,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--profile", default="laptop", help="smoke, laptop or paper")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="notebooks at once")
     parser.add_argument("--seeds", default="0", help='of the figures, "0 1 2"; weights have their own')
+    parser.add_argument("--settings", default="", help='whose weights, as "D1 I1" (default: all)')
     options = parser.parse_args(arguments)
     if not re.fullmatch(r"\s*[0-9]+(\s+[0-9]+)*\s*", options.seeds):
         parser.error(f'seeds must be whole numbers, as in "0 1 2", not {options.seeds!r}')
@@ -158,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(stop, signal.default_int_handler)
     seeds = sorted({int(seed) for seed in options.seeds.split()})
     try:
-        run(options.target, options.profile, seeds, options.cores)
+        run(options.target, options.profile, seeds, options.cores, options.settings.split())
     except (BatchFailed, ValueError) as error:
         sys.exit(f"\n{error}\nThe same command goes on where this stopped.")
     except KeyboardInterrupt:

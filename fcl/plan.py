@@ -56,15 +56,26 @@ def read_experiment(name: str, profile: str) -> dict[str, Any]:
     return experiment(project_root() / "experiments" / name, profile)
 
 
-def jobs(target: str, profile: str, seeds: Sequence[int]) -> list[Job]:
-    """The notebooks of a target, longest first. `seeds` are for figures: those that choose weights are fixed.
+def read_selection(profile: str, settings: Sequence[str] = ()) -> dict[str, Any]:
+    """How weights are chosen, for some of its settings or for all. ValueError for a setting it doesn't have."""
+    selection = read_experiment(SELECTION, profile)
+    unknown = [setting for setting in settings if setting not in selection["settings"]]
+    if unknown:
+        known = ", ".join(selection["settings"])
+        raise ValueError(f"settings must be some of {known}, where weights are chosen, not {', '.join(unknown)}")
+    return selection | {"settings": list(settings) or selection["settings"]}
 
-    Raises ValueError for an unknown target or profile, where weights are still to be chosen, and for seeds
-    that chose them.
+
+def jobs(target: str, profile: str, seeds: Sequence[int], settings: Sequence[str] = ()) -> list[Job]:
+    """The notebooks of a target, longest first. `seeds` are for figures: those that choose weights are fixed.
+    `settings` are for weights: none stands for all.
+
+    Raises ValueError for an unknown target, profile or setting, where weights are still to be chosen, and for
+    seeds that chose them.
     """
     if target not in TARGETS:
         raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
-    selection = read_experiment(SELECTION, profile)
+    selection = read_selection(profile, settings)
     spent = sorted(set(seeds) & set(selection["seeds"]))
     if target == "weights":
         rows = candidates(selection).values()

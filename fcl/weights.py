@@ -37,13 +37,13 @@ def choose(metrics: pd.DataFrame, tried: Mapping[float, Weights], tolerance: flo
     return min(allowed, key=lambda c: (metrics.msd_star[tried[c].name], c), default=min(tried))
 
 
-def chosen_entry(profile: str, results: pd.DataFrame, plan: Mapping[str, Any]) -> str:
-    """A profile's part of experiments/weights.yml: the choices and, as comments, what they were made from.
+def chosen_entries(results: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, str]:
+    """setting -> its lines of experiments/weights.yml: the choices and, as comments, what they were made from.
 
     results: `fcl.results.read_results` of the selection runs. Raises ValueError unless every candidate of
     every setting is there with exactly the selection seeds.
     """
-    lines, table = [f"{profile}:", f"  {plan['model']}:"], candidates(plan)
+    entries, table = {}, candidates(plan)
     for setting in plan["settings"]:
         rows = results[(results.setting == setting) & (results.model == plan["model"])]
         for name in ["baseline", *(weights.name for tried in table.values() for weights in tried.values())]:
@@ -52,20 +52,33 @@ def chosen_entry(profile: str, results: pd.DataFrame, plan: Mapping[str, Any]) -
                 raise ValueError(f"{setting} {name} was run with the seeds {seeds} instead of {asked}")
         means = rows.groupby("weights")[["mae", "msd_star"]].mean()
         text = {name: f"{row.mae:.3f} / {row.msd_star:.3f}" for name, row in means.iterrows()}
-        lines.append(f"    {setting}:  # baseline {text['baseline']}")
+        lines = [f"    {setting}:  # baseline {text['baseline']}"]
         for method, tried in table.items():
             name = tried[choose(means, tried, plan["tolerance"])].name
             beside = ", ".join(f"{c:g}: {text[weights.name]}" for c, weights in tried.items())
             lines.append(f"      {method}: {name}  # {beside}")
-    return "\n".join(lines) + "\n"
+        entries[setting] = "\n".join(lines) + "\n"
+    return entries
 
 
-def write_weights(profile: str, entry: str, plan: Mapping[str, Any]) -> None:
-    """Put a profile's entry into experiments/weights.yml. Those of other profiles stay, comments included."""
+def write_weights(profile: str, entries: Mapping[str, str], plan: Mapping[str, Any]) -> None:
+    """Put the entries of some settings into experiments/weights.yml; all others stay as they are."""
     path = project_root() / "experiments" / "weights.yml"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    parts = re.split(r"^(?=\w)", text, flags=re.MULTILINE)[1:]  # a key at the margin begins an entry
-    entries = {part.split(":")[0]: part.rstrip() + "\n" for part in parts} | {profile: entry}
+    # By indentation: a profile at the margin, a model at 2, a setting at 4 with what belongs to it.
+    tree: dict[str, dict[str, dict[str, str]]] = {}
+    for part in re.split(r"^(?=\w)", text, flags=re.MULTILINE)[1:]:
+        head, *models = re.split(r"^(?=  \w)", part, flags=re.MULTILINE)
+        tree[head] = {}
+        for model in models:
+            first, *settings = re.split(r"^(?=    \w)", model, flags=re.MULTILINE)
+            tree[head][first] = {setting.split(":")[0].strip(): setting.rstrip() + "\n" for setting in settings}
+    head = next((head for head in tree if head.startswith(f"{profile}:")), f"{profile}:\n")
+    model = f"  {plan['model']}:\n"
+    mine = tree.setdefault(head, {}).setdefault(model, {}) | entries
+    tree[head][model] = dict(sorted(mine.items()))
     header = HEADER.format(tolerance=plan["tolerance"], seeds=" and ".join(map(str, plan["seeds"])))
+    body = ["".join([head, *("".join([model, *settings.values()]) for model, settings in models.items())])
+            for head, models in tree.items()]
     with replacing(path) as temporary:
-        temporary.write_text("\n".join([header, *entries.values()]), encoding="utf-8")
+        temporary.write_text("\n".join([header, *body]), encoding="utf-8")

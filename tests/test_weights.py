@@ -7,7 +7,7 @@ from tiny import ROOT, make_project
 
 from fcl import weights
 from fcl.runs import Weights, chosen_weights
-from fcl.weights import candidates, choose, chosen_entry, write_weights
+from fcl.weights import candidates, choose, chosen_entries, write_weights
 
 PLAN = yaml.safe_load((ROOT / "experiments" / "weight_selection.yml").read_text())
 TRIED = {0.25: Weights(msd=1.5), 0.5: Weights(msd=3), 1: Weights(msd=6), 2: Weights(msd=12)}
@@ -68,7 +68,8 @@ def test_entry_is_read_back_and_other_profiles_stay(tmp_path, monkeypatch):
     file.write_text(f"# header\n\n{other}")
     plan = PLAN | {"settings": ["D1", "I1"]}
     for _ in range(2):  # writing the same choice again changes nothing
-        write_weights("laptop", chosen_entry("laptop", results(), plan), plan)
+        for settings in (["I1"], ["D1"]):  # one after the other, as they are finished
+            write_weights("laptop", chosen_entries(results(), plan | {"settings": settings}), plan)
         assert other in file.read_text() and file.read_text().count("laptop:") == 1
     assert chosen_weights("laptop", "afpe", "D1")["fcl"] == Weights(msd=8, kld=8)
     assert chosen_weights("laptop", "afpe", "I1")["fcl"] == Weights(msd=2, kld=2)
@@ -84,7 +85,7 @@ def test_incomplete_selections_are_refused(spoil):
     hit = (rows.setting == "I1") & (rows.weights == "kld8") & (rows.seed == 1001)
     rows = rows[~hit] if spoil == "missing" else rows.assign(seed=rows.seed.where(~hit, 3))
     with pytest.raises(ValueError, match="I1 kld8 was run with the seeds"):
-        chosen_entry("laptop", rows, PLAN | {"settings": ["D1", "I1"]})
+        chosen_entries(rows, PLAN | {"settings": ["D1", "I1"]})
 
 
 def test_committed_weights_are_candidates():

@@ -22,7 +22,7 @@ CPU_TORCH = $(if $(filter Linux-cpu,$(shell uname -s)-$(TORCH)),--no-deps --retr
 PIP       = $(VENV)/bin/python -m pip --disable-pip-version-check
 
 # Notebooks whose stored outputs are compared, cell by cell, with what they give now.
-CHECKED_NOTEBOOKS = notebooks/table_a.ipynb
+CHECKED_NOTEBOOKS = notebooks/simulated_stacks.ipynb
 
 .PHONY: help figures all-figures render publish weights test test-all lab doctor bench environment
 .DEFAULT_GOAL = help

@@ -1,7 +1,8 @@
-"""How long the project takes here, and how much memory and disk: `make bench`, or with BENCH="--figures --long" everything.
+"""How long the project takes here, and how much memory and disk: `make bench`, or with BENCH="--figures
+--long" everything.
 
-Seconds differ between machines and with what else runs on them: ratios are taken side by side within one call. Batches run in
-a copy of the project, so that neither stacks nor runs made before can help.
+Seconds differ between machines and with what else runs on them: ratios are taken side by side within one
+call. Batches run in a copy of the project, so that neither stacks nor runs made before can help.
 """
 
 import argparse
@@ -29,7 +30,9 @@ LONGER = 10  # times the laptop's iterations, on three times its stacks: else th
 
 @dataclass(frozen=True)
 class Measurement:
-    """One line of the table: what was measured, how much, and the mark that it must not exceed (None: only reported)."""
+    """One line of the table: what was measured, how much, and the mark that it must not exceed (None: only
+    reported).
+    """
 
     what: str
     value: float
@@ -81,7 +84,9 @@ def training(folder: Path, long: bool) -> Iterator[Measurement]:
 
 
 def _memory(process: psutil.Process) -> float:
-    """Bytes of a process and its descendants; what they share (the stacks) counts once where the system can tell."""
+    """Bytes of a process and its descendants; what they share (the stacks) counts once where the system can
+    tell.
+    """
     total = 0
     for member in [process, *process.children(recursive=True)]:
         try:

@@ -13,8 +13,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr, softmax
 
 from fcl import losses
-from fcl.losses import (focal_consistency_loss, jeffreys, jensen_shannon, kl, mean_standard_deviation,
-                        ordinal_loss, pairwise)
+from fcl.losses import focal_consistency_loss, jeffreys, jensen_shannon, kl, mean_standard_deviation, ordinal_loss, pairwise
 
 DIVERGENCES = [kl, jeffreys, jensen_shannon]
 CONSISTENCY = [

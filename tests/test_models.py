@@ -9,8 +9,17 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fcl import models
-from fcl.models import (AFPE, L2A, Compact, MobileNetV2, Setting, build_model, convolve_observed,
-                        divisible_by_8, parse_setting)
+from fcl.models import (
+    AFPE,
+    L2A,
+    Compact,
+    MobileNetV2,
+    Setting,
+    build_model,
+    convolve_observed,
+    divisible_by_8,
+    parse_setting,
+)
 
 SETTINGS = [f"{views}{frames}" for views in "DI" for frames in (1, 2, 3, 4, 5, "*")]
 

@@ -50,7 +50,7 @@ class Config:
     lambda_jsd: float = _real(0.0, 0, 1000)
     pairing: str = _one_of("same", "shuffled")  # shuffled: a control, pairs of different scenes
     schedule: str = _one_of("onecycle", "cosine")
-    learning_rate: float = _real(5e-3, 1e-8, 1)  # the highest of the schedule
+    learning_rate: float = _real(2e-3, 1e-8, 1)  # the highest of the schedule
     beta1: float = _real(0.5, 0, 0.99999)
     beta2: float = _real(0.999, 0, 0.99999)
     weight_decay: float = _real(1e-4, 0, 1)  # L2, added to the gradient

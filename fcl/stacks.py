@@ -1,9 +1,11 @@
 """FocalStacks: one container for simulated and real focal stacks, and the sampler of 32 x F mini-batches.
 
-Shape legend: 49 focal indices, two views (left, right), H x W the patch; B samples, m frames of each, S scenes, F slices of one
-scene. Counts are sensor counts, uint16, as they left the camera; a network sees (count - black) / (white - black).
+Shape legend: 49 focal indices, two views (left, right), H x W the patch; B samples, m frames of each, S
+scenes, F slices of one scene. Counts are sensor counts, uint16, as they left the camera; a network sees
+(count - black) / (white - black).
 
-On disk a container is a folder of plain `.npy` arrays, memory-mapped on reading, with `stacks.json` written last.
+On disk a container is a folder of plain `.npy` arrays, memory-mapped on reading, with `stacks.json` written
+last.
 """
 
 import hashlib
@@ -29,8 +31,9 @@ FILES = ("stacks.json", *(f"{name}.npy" for name in ARRAYS))
 class FocalStacks:
     """Labelled focal stacks.
 
-    slices (stacks, 49, 2, H, W) uint16, left then right view; labels (stacks,) focal index; positions (stacks, 2) patch centre
-    (x, y) in [-1, 1] over the frame; categories (stacks,) str; depths (stacks, H/4, W/4) dioptres, or None where unknown.
+    slices (stacks, 49, 2, H, W) uint16, left then right view; labels (stacks,) focal index; positions
+    (stacks, 2) patch centre (x, y) in [-1, 1] over the frame; categories (stacks,) str; depths (stacks, H/4,
+    W/4) dioptres, or None where unknown.
     """
 
     slices: np.ndarray
@@ -68,7 +71,9 @@ class FocalStacks:
         return digest.hexdigest()
 
     def observe(self, stacks: np.ndarray, starts: np.ndarray, frames: int = 1) -> Tensor:
-        """Normalised float32 slices (B, m, 2, H, W) that a lens at `starts` (B,) sees in `frames` consecutive frames."""
+        """Normalised float32 slices (B, m, 2, H, W) that a lens at `starts` (B,) sees in `frames` consecutive
+        frames.
+        """
         frame = np.asarray(starts)[:, None] + np.arange(frames)
         counts = torch.from_numpy(self.slices[np.asarray(stacks)[:, None], frame])
         return counts.float().sub_(self.black).div_(self.white - self.black)
@@ -88,7 +93,8 @@ class FocalStacks:
 
 
 class StacksWriter:
-    """Builds a container in memory, or beside `folder` under a temporary name that takes its place when all is written.
+    """Builds a container in memory, or beside `folder` under a temporary name that takes its place when all
+    is written.
 
     Raises ValueError for a folder that holds anything but focal stacks.
     """
@@ -132,7 +138,9 @@ class StacksWriter:
 
 @dataclass(frozen=True)
 class Batch:
-    """One mini-batch: which stacks (S,), the starts (S, F) to look at, and whether the scene is mirrored across the baseline."""
+    """One mini-batch: which stacks (S,), the starts (S, F) to look at, and whether the scene is mirrored
+    across the baseline.
+    """
 
     scenes: np.ndarray
     starts: np.ndarray
@@ -140,7 +148,8 @@ class Batch:
 
 
 class BatchSampler(Iterator[Batch]):
-    """Endless mini-batches of S scenes with F distinct random starts each; every scene once per epoch, order redrawn.
+    """Endless mini-batches of S scenes with F distinct random starts each; every scene once per epoch, order
+    redrawn.
 
     Its whole state is `state_dict()`: the generator's, and the scenes still to come in this epoch.
     """

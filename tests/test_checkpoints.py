@@ -28,7 +28,7 @@ def test_a_checkpoint_of_another_config_is_refused_by_field(stacks, tmp_path):
     finish(BASELINE, stacks, checkpoint=tmp_path / "trunk", until=4)
     other = replace(TINY, seed=4, learning_rate=1e-3)
     for options in ({"checkpoint": tmp_path / "trunk"}, {"trunk": tmp_path / "trunk"}):
-        with pytest.raises(ValueError, match="learning_rate = 0.005 instead of 0.001, seed = 3 instead of 4"):
+        with pytest.raises(ValueError, match="learning_rate = 0.002 instead of 0.001, seed = 3 instead of 4"):
             finish(other, stacks, **options)
     with pytest.raises(ValueError, match="lambda_msd = 0.0 instead of 4.0"):  # a branch begun from nothing
         finish(TINY, stacks, checkpoint=tmp_path / "trunk")

@@ -15,7 +15,7 @@ JOBS = {
         config.get("target", "figures"),
         config.get("profile", "laptop"),
         SEEDS,
-        str(config.get("settings", "")).split(),
+        str(config.get("settings") or "").split(),
     )
 }
 

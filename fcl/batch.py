@@ -163,7 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seeds = sorted({int(seed) for seed in options.seeds.split()})
     try:
         run(options.target, options.profile, seeds, options.cores, options.settings.split())
-    except (BatchFailed, ValueError) as error:
+    except ValueError as error:  # before anything was started
+        sys.exit(f"\n{error}")
+    except BatchFailed as error:
         sys.exit(f"\n{error}\nThe same command goes on where this stopped.")
     except KeyboardInterrupt:
         sys.exit("\nStopped. The same command goes on where this stopped.")

@@ -134,9 +134,9 @@ def chosen_weights(profile: str, model: str, setting: str) -> dict[str, Weights]
     """
     chosen = _experiments("weights.yml").get(profile, {}).get(model, {}).get(setting, {})
     if set(chosen) != set(METHODS[1:]):
-        where, found = f"{profile}, {model}, {setting}", ", ".join(chosen) or "nothing"
-        raise ValueError(f"experiments/weights.yml has {found} for {where}, not {', '.join(METHODS[1:])}: "
-                         f"run `make weights PROFILE={profile}`, or name weights, such as msd4+kld4")
+        found = f"has only {', '.join(chosen)}" if chosen else "has no weights"
+        raise ValueError(f"experiments/weights.yml {found} for {profile}, {model}, {setting}. Choose them first: "
+                         f"`make weights PROFILE={profile}`; or name weights, such as msd4+kld4")
     return {"baseline": Weights()} | {method: parse_weights(chosen[method]) for method in METHODS[1:]}
 
 

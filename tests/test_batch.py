@@ -1,6 +1,5 @@
 """The batch: what it plans, what Snakemake makes of it and, in the slow tests, what it survives."""
 
-import json
 import os
 import re
 import shutil
@@ -15,62 +14,15 @@ import pytest
 import yaml
 from tiny import ROOT, finish
 
-from fcl import batch, plan
+from fcl import batch
 from fcl.batch import BatchFailed, end_leftovers
 from fcl.checkpoints import load_model, read_checkpoint
 from fcl.groups import hold
-from fcl.progress import Progress
 from fcl.results import load_predictions
 from fcl.stacks import FocalStacks
 from fcl.training import predict
 
 RUNS = "runs/smoke/simulated"
-
-
-# Planning
-
-
-def test_figures_are_one_notebook_for_each_setting_and_seed_longest_first():
-    jobs = plan.jobs("figures", "smoke", [0, 3])
-    groups = [Path(job.page).parent.name for job in jobs]
-    assert sorted(groups) == sorted(
-        f"afpe-{setting}-F4-seed{seed}" for setting in ("D1", "D2", "I1") for seed in (0, 3)
-    )
-    assert groups[0].startswith("afpe-D2") and groups[1].startswith("afpe-D2")
-    first = jobs[0]
-    assert first.page == f"{RUNS}/{groups[0]}/train.ipynb"
-    assert first.stacks == [f"data/smoke/simulated/{split}/stacks.json" for split in ("train", "test")]
-    assert first.parameters["methods"] == "baseline, msd, jsd, kld, fcl"
-    assert first.weights["fcl"] == "msd4+kld4" and first.config.iterations == 24
-
-
-def test_weights_are_chosen_on_validation_stacks_from_seventeen_runs_per_notebook():
-    jobs = plan.jobs("weights", "smoke", [0])
-    assert {job.config.seed for job in jobs} == {1000, 1001} and len(jobs) == 6
-    assert all(job.page.startswith("runs/smoke/simulated-validation/") for job in jobs)
-    assert all(job.parameters["split"] == "validation" and len(job.weights) == 17 for job in jobs)
-
-
-def test_experiments_that_share_a_group_share_its_notebook(monkeypatch):
-    table = plan.read_experiment("table_a.yml", "smoke")
-    other = table | {"settings": ["D1"], "methods": ["baseline", "msd4+kld4", "jsd64"]}
-    monkeypatch.setattr(plan, "_figures", lambda target, profile: [table, other])
-    shared = {job.config.setting: job for job in plan.jobs("all-figures", "smoke", [0])}
-    assert len(shared) == 3
-    assert list(shared["D1"].weights) == ["baseline", "msd", "jsd", "kld", "fcl", "jsd64"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (("figure", "smoke", [0]), "target must be one of"),
-        (("figures", "smok", [0]), "Did you mean 'smoke'"),
-        (("figures", "smoke", [0, 1001]), r"seeds \[1001\] chose the weights"),
-    ],
-)
-def test_impossible_plans_are_refused(arguments, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        plan.jobs(*arguments)
 
 
 @pytest.mark.parametrize("arguments", [["--seeds", "0,1"], ["--seeds", ""], ["--cores", "0"], ["--sed", "1"]])
@@ -139,84 +91,6 @@ def test_dry_run_expands_to_two_simulations_and_a_notebook_per_setting_and_seed(
     assert pages == {
         f"{RUNS}/afpe-{setting}-F4-seed{seed}/train.ipynb" for setting in ("D1", "I1") for seed in (0, 1)
     }
-
-
-SIMULATES = """Job stats:
-job         count
---------  -------
-simulate        1
-train           2
-all             1
-
-[Mon Nov 23 08:58:28 2026]
-localrule simulate:
-    output: data/smoke/simulated/train/stacks.json
-    log: data/smoke/simulated/train.log
-    jobid: 2
-"""
-TRAINS = """Finished jobid: 2 (Rule: simulate)
-1 of 4 steps (25%) done
-
-localrule train:
-    input: data/smoke/simulated/train/stacks.json, data/smoke/simulated/test/stacks.json
-    output: {0}
-    log: one.log
-    jobid: 5
-    wildcards: profile=smoke
-localrule train:
-    output: {1}
-    log: two.log
-    jobid: 6
-"""
-ENDS = """Finished jobid: 5 (Rule: train)
-2 of 4 steps (50%) done
-[Mon Nov 23 08:59:28 2026]
-Error in rule train:
-    message: None
-    jobid: 6
-    output: {1}
-    log: two.log (check log file(s) for error details)
-    shell:
-        something
-"""
-
-
-def test_progress_is_read_from_what_snakemake_says(tmp_path):
-    jobs = plan.jobs("figures", "smoke", [0])
-    pages = [job.page for job in jobs]
-    first, second = (Path(page).parent.name for page in pages[:2])
-    progress = Progress(tmp_path, jobs)
-
-    def read(said):
-        return [notice for line in said.format(*pages).splitlines() for notice in progress.read(line)]
-
-    def write(name, text):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-
-    assert progress.summary() == "finding out what is missing"
-    assert read(SIMULATES) == [] and progress.summary().endswith("train stacks: starting")
-    write("data/smoke/simulated/train.log", "at 10%\rat 40%")
-    assert progress.summary() == "1 of 3 notebooks | time left: not known yet | train stacks: at 40%"
-    assert read(TRAINS) == []
-    write(f"{RUNS}/{second}/.progress", json.dumps({"text": "fcl, iteration 3 of 24", "fraction": 0.5}))
-    assert progress.summary().endswith(f"{first}: starting | {second}: fcl, iteration 3 of 24 (50%)")
-    assert read(ENDS) == [f"done: {first} (2 of 3 notebooks)", f"failed: {second}, the others go on"]
-    write("two.log", "noise\ncell  [6] work\nerror ValueError: no\nopen  page.partial.ipynb\n")
-    words = f"{second} (log: two.log)\n  cell  [6] work\n  error ValueError: no\n  open  page.partial.ipynb"
-    assert words in progress.failures() and not progress.running
-
-
-def test_time_left_counts_only_what_this_batch_has_done(tmp_path):
-    jobs = plan.jobs("figures", "smoke", [0])
-    progress = Progress(tmp_path, jobs)
-    costs = {job.page: job.cost for job in jobs}
-    page = jobs[0].page
-    progress._time_left({page: 0.5})
-    progress.started -= 100  # seconds ago
-    rest = sum(costs.values()) - 0.75 * costs[page]
-    expected = 100 * rest / (0.25 * costs[page]) / 60
-    assert progress._time_left({page: 0.75}) == f"about {expected:.0f} min left"
 
 
 # Leftovers of a killed batch

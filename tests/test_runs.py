@@ -103,7 +103,7 @@ def test_chosen_weights_come_from_the_file(root):
         ("laptop", "l2a", "D1"),
         ("paper", "afpe", "D1"),
     ):
-        with pytest.raises(ValueError, match=f"has nothing for {profile}, {model}, {setting}.*make weights"):
+        with pytest.raises(ValueError, match=f"has no weights for {profile}, {model}, {setting}.*make weights"):
             chosen_weights(profile, model, setting)
     (root / "experiments" / "weights.yml").write_text(
         yaml.safe_dump({"laptop": {"afpe": {"D1": {"msd": "msd6"}}}})

@@ -108,7 +108,7 @@ def test_chosen_weights_come_from_the_file(root):
     (root / "experiments" / "weights.yml").write_text(
         yaml.safe_dump({"laptop": {"afpe": {"D1": {"msd": "msd6"}}}})
     )
-    with pytest.raises(ValueError, match="has msd for laptop"):
+    with pytest.raises(ValueError, match="has only msd for laptop"):
         chosen_weights("laptop", "afpe", "D1")
 
 

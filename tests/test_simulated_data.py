@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 
 from fcl.scenes import CATEGORIES, make_scene
 from fcl.simulator import SPLITS, SceneBatch, expose, render, simulate_stacks
@@ -84,6 +84,19 @@ def test_nothing_beside_the_blur_gives_the_label_away(crowd):
     assert all(abs(correlation) < 3 / 20 for correlation in found.values()), (
         found
     )  # three standard errors of n = 400
+
+
+def test_how_a_scene_is_exposed_does_not_hint_at_its_label_across_categories():
+    """`near` alone has other labels than the rest, so it must be dark, noisy and bright as often as they are."""
+    scenes = [make_scene(22, number, 8) for number in range(1800)]
+    labels = [scene.label() for scene in scenes]
+    clues = {
+        "gain": [scene.noise[0] for scene in scenes],
+        "brightness": [float(scene.radiance.mean()) for scene in scenes],
+        "contrast": [float(scene.radiance[0].std() / scene.radiance[0].mean()) for scene in scenes],
+    }
+    found = {clue: float(spearmanr(series, labels).statistic) for clue, series in clues.items()}
+    assert all(abs(correlation) < 3 / 1800**0.5 for correlation in found.values()), found
 
 
 def test_a_linear_probe_of_the_borders_finds_nothing(crowd):

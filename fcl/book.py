@@ -1,9 +1,9 @@
-"""The book: every notebook as a page for a browser, with the figures and an index. Reading it takes no kernel and no network.
+"""The book: every notebook as a page for a browser, with the figures and an index. Reading it takes no kernel, no network.
 
     python -m fcl.book
 
-Pages show the outputs that the notebooks store; nothing is executed. They lie as the notebooks do (book/notebooks/), hold their own
-style and plots, and have equations as MathML, which browsers draw without a script.
+Pages show the outputs that the notebooks store; nothing is executed. They lie as the notebooks do (book/notebooks/), hold
+their own style and plots, and have equations as MathML, which browsers draw without a script. A font for it lies beside.
 """
 
 import logging
@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
+from importlib.metadata import distribution
 from pathlib import Path
 
 import nbformat
@@ -30,16 +31,19 @@ PAGE = """{%- extends "index.html.j2" -%}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block html_head_css %}<style>
-  main { max-width: 64rem; margin: 0 auto; }
+  @font-face { font-family: "STIX Two Math"; src: url("{{ resources.up }}STIXTwoMath-Regular.ttf"); }
+  math { font-family: "STIX Two Math", math; font-size: 110%; }
+  main { max-width: 68rem; margin: 0 auto; }
+  .highlight pre { overflow-x: auto; }
   .gallery { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: end; }
   .gallery figure { margin: 0; width: 18rem; }
-  math[display="block"] { margin: 0.7em 0; font-size: 115%; overflow-x: auto; overflow-y: hidden; }
+  math[display="block"] { margin: 0.7em 0; font-size: 120%; overflow-x: auto; overflow-y: hidden; }
 </style>{% endblock %}
 """
 TITLE = """# The companion to "Stable Autofocus with Focal Consistency Loss", to read
 
-Every notebook with the outputs stored in it, and every figure. In the project itself, `make lab` opens the notebooks to run and change
-them and to move their sliders."""
+Every notebook with the outputs stored in it, and every figure. In the project itself, `make lab` opens the notebooks to
+run and change them and to move their sliders."""
 FIGURE = """<figure><a href="figures/{name}.pdf"><img src="figures/{name}.png" alt="{name}" loading="lazy"></a>
 <figcaption>{name} (<a href="figures/{name}.json">numbers</a>)</figcaption></figure>"""
 BACK = '<a href="{up}index.html">All notebooks and figures</a>'
@@ -78,11 +82,12 @@ def _to_html(markdown: str) -> str:
         raise BookError(f"an equation can't be drawn ({error}) in the cell\n{markdown}") from None
 
 
-def _write_page(notebook: NotebookNode, page: Path, title: str) -> None:
+def _write_page(notebook: NotebookNode, page: Path, title: str, up: str = "") -> None:
+    """Write one page. `up` is the way from it to the book's folder."""
     exporter = HTMLExporter(raw_template=PAGE, filters={"markdown2html": _to_html})
     exporter.log.setLevel(logging.ERROR)  # it warns of every plot that has no description
     notebook.metadata["title"] = title
-    html, _ = exporter.from_notebook_node(notebook)
+    html, _ = exporter.from_notebook_node(notebook, {"up": up})
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(html, encoding="utf-8")
 
@@ -109,7 +114,7 @@ def _write_notebook(path: Path, page: Path, up: str) -> str:
     _without_widgets(notebook)
     top = BACK.format(up=up) + ("" if has_outputs(path) else NOT_RUN)
     notebook.cells.insert(0, new_markdown_cell(top))
-    _write_page(notebook, page, title)
+    _write_page(notebook, page, title, up)
     return title
 
 
@@ -139,6 +144,7 @@ def make_book(folder: Path) -> Path:
             except BookError as error:
                 raise BookError(f"{path}: {error}") from None
             lines.append(f"- [{title}]({place.as_posix()})" + ("" if has_outputs(path) else ", without outputs"))
+    shutil.copy(distribution("ziamath").locate_file("ziamath/fonts/STIXTwoMath-Regular.ttf"), folder)
     shutil.copytree(root / "figures", folder / "figures", dirs_exist_ok=True)
     figures = [FIGURE.format(name=path.stem) for path in sorted((folder / "figures").glob("*.png"))]
     lines += ["\n## Figures\n", '<div class="gallery">', *figures, "</div>"]

@@ -25,7 +25,8 @@ from fcl.notebooks import has_outputs
 from fcl.render import section_notebooks
 from fcl.runs import project_root
 
-# nbconvert's own page, without the scripts that it loads from the network.
+# nbconvert's own page, without the scripts that it loads from the network. A browser that refuses the font, as Firefox does
+# for a page opened from a folder, takes the system's own for mathematics.
 PAGE = """{%- extends "index.html.j2" -%}
 {% block html_head_js %}{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
@@ -92,10 +93,10 @@ def _write_page(notebook: NotebookNode, page: Path, title: str, up: str = "") ->
     page.write_text(html, encoding="utf-8")
 
 
-def _title(notebook: NotebookNode) -> str:
-    """The first heading."""
+def _title(notebook: NotebookNode, name: str) -> str:
+    """The first heading, or the name of a notebook that has none."""
     lines = [line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
-    return next(line.removeprefix("# ") for line in lines if line.startswith("# "))
+    return next((line.removeprefix("# ") for line in lines if line.startswith("# ")), name)
 
 
 def _without_widgets(notebook: NotebookNode) -> None:
@@ -110,7 +111,7 @@ def _without_widgets(notebook: NotebookNode) -> None:
 def _write_notebook(path: Path, page: Path, up: str) -> str:
     """Write the page of one notebook and return its title."""
     notebook = nbformat.read(path, as_version=4)
-    title = _title(notebook)
+    title = _title(notebook, path.stem)
     _without_widgets(notebook)
     top = BACK.format(up=up) + ("" if has_outputs(path) else NOT_RUN)
     notebook.cells.insert(0, new_markdown_cell(top))

@@ -21,10 +21,10 @@ CPU_INDEX = https://download.pytorch.org/whl/cpu
 CPU_TORCH = $(if $(filter Linux-cpu,$(shell uname -s)-$(TORCH)),--no-deps --retries 0 --timeout 15 --extra-index-url $(CPU_INDEX))
 PIP       = $(VENV)/bin/python -m pip --disable-pip-version-check
 
-# Notebooks whose stored outputs are compared, cell by cell, with what they give now.
-CHECKED_NOTEBOOKS = notebooks/simulated_stacks.ipynb
+# Compares what the notebooks give now with the outputs stored in them; notebooks/conftest.py says of which.
+NBVAL     = -m pytest --nbval --nbval-current-env -n 2 --dist loadscope notebooks
 
-.PHONY: help figures all-figures render publish weights test test-all lab doctor bench environment
+.PHONY: help figures all-figures render publish weights book test test-all lab doctor bench environment
 .DEFAULT_GOAL = help
 
 help: ## this list
@@ -49,12 +49,16 @@ publish: $(READY) ## copy the finished runs to results/
 weights: $(READY) ## choose the loss weights on validation stacks (SETTINGS="D1 I1": of these only)
 	$(RUN) -m fcl.batch weights --profile $(PROFILE) --cores $(CORES) --settings "$(SETTINGS)"
 
+book: $(READY) ## all notebooks and figures as pages to read without installing anything (into book/)
+	$(RUN) -m fcl.book
+
 test: $(READY) ## the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow" -n $(CORES)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --nbval --nbval-current-env $(CHECKED_NOTEBOOKS)
+	OMP_NUM_THREADS=1 $(RUN) $(NBVAL)
 
-test-all: test ## the tests, with the slow ones (trainings from start to end, killed and resumed)
+test-all: test ## the tests, with the slow ones: trainings killed and resumed, notebooks with two threads, a browser
 	$(RUN) -m pytest -m slow
+	OMP_NUM_THREADS=2 $(RUN) $(NBVAL)
 
 lab: $(READY) ## JupyterLab on the notebooks
 	$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks $(LAB_OPTIONS)

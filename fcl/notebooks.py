@@ -78,6 +78,12 @@ def check_parameters(cells: Sequence[str], namespace: Mapping[str, Any]) -> None
         raise ParameterError("\n".join([*problems, f"The parameters are {', '.join(declared)}."]))
 
 
+def has_outputs(notebook: Path) -> bool:
+    """Whether anything is stored in a notebook: a template, or a notebook that is still to be run, holds no outputs."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return any(cell.get("outputs") for cell in cells)
+
+
 def follow(texts: Iterable[str]) -> None:
     """Show the last of `texts` in a line that is rewritten: one output of a cell, however long it works."""
     from IPython.display import Pretty, display

@@ -36,9 +36,9 @@ def test_bad_arguments_are_refused(arguments, capsys):
 
 
 def copy_project(folder):
-    """The project without its results, with a smoke profile that is smaller still and two of its settings."""
+    """The project without results and lessons, with a smoke profile that is smaller still and two of its settings."""
     for name in ("fcl", "notebooks", "experiments", "profiles"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "0*.ipynb"))
     for name in ("Snakefile", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
     sizes = {"patch": 16, "width": 0.25, "batch": 16, "iterations": 80}

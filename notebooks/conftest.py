@@ -1,0 +1,14 @@
+"""What `pytest --nbval notebooks` compares: the notebooks that have stored outputs. Its header names the others."""
+
+from pathlib import Path
+
+from fcl.notebooks import has_outputs
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    return True if collection_path.suffix == ".ipynb" and not has_outputs(collection_path) else None
+
+
+def pytest_report_header() -> str:
+    without = sorted(path.name for path in Path(__file__).parent.rglob("[!.]*.ipynb") if not has_outputs(path))
+    return f"not compared, no stored outputs: {', '.join(without) or 'none'}"

@@ -117,6 +117,19 @@ def measure(looks: np.ndarray, final_error: np.ndarray) -> dict[str, np.ndarray]
     }
 
 
+def sweep_travel(labels: ArrayLike, frames: int, increasing: bool = True) -> np.ndarray:
+    """Indices (stacks, 49) that a lens moves from each start to take m frames in one order and go to the label.
+
+        m - 1 + |g - (i + (m - 1))|,    or |g - (i - (m - 1))| in decreasing order
+
+    The answer is taken to be right, so labels alone decide. NaN where the frames would leave 0..48.
+    """
+    steps, start = frames - 1, np.arange(INDICES)
+    end = start + steps if increasing else start - steps
+    travel = steps + np.abs(np.asarray(labels, dtype=np.int64)[:, None] - end)
+    return np.where((end >= 0) & (end < INDICES), travel, np.nan)
+
+
 def means(found: dict[str, np.ndarray], start: int | None = None) -> dict[str, float]:
     """Means over all stacks and starts, or over one start alone (0: where phones begin).
 

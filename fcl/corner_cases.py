@@ -5,14 +5,20 @@ Shapes
     layers       (stacks, K): focal indices at which the layers of each scene are sharp, far to near, then NaN
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
+from fcl.metrics import errors
 from fcl.optics import nearest_index
 from fcl.runs import ResultsError
 from fcl.scenes import MARGIN, Scene, make_scene
+from fcl.simulator import simulate_stack
+
+TYPICAL_TO_STRIKING = (0.5, 0.75, 0.95, 1.0)  # quantiles at which rows are taken
 
 
 def scored_scenes(labels: ArrayLike, seed: int, patch: int) -> list[Scene]:
@@ -84,3 +90,51 @@ def at_quantiles(values: ArrayLike, quantiles: Sequence[float]) -> list[int]:
     """
     order = np.argsort(values, kind="stable")
     return [int(order[round(quantile * (len(order) - 1))]) for quantile in quantiles]
+
+
+def at_truth(predictions: ArrayLike, labels: ArrayLike) -> np.ndarray:
+    """Prediction (stacks,) from the true slice of each stack; where m frames don't fit there, from the last start."""
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    return predictions[np.arange(len(labels)), np.minimum(labels, predictions.shape[1] - 1)]
+
+
+def corner_rows(curves: Mapping[str, np.ndarray], labels: np.ndarray, among: np.ndarray) -> pd.DataFrame:
+    """Rows of Figures C to F, by rule: a column each for input, outputs and ground truth, a row per stack.
+
+    curves: title -> predictions (stacks, starts); the first is the baseline; among (stacks,) bool: the category. The stacks
+    are those at TYPICAL_TO_STRIKING of the baseline's mean error over starts. The input of each is the first start, of
+    those that all curves have, at which the baseline's error is nearest to that mean.
+    """
+    starts = min(curve.shape[1] for curve in curves.values())
+    size = np.abs(errors(next(iter(curves.values())), labels))[:, :starts]
+    mean = size.mean(1)
+    candidates = np.flatnonzero(among)
+    rows = {}
+    for stack in candidates[at_quantiles(mean[candidates], TYPICAL_TO_STRIKING)]:
+        start = int(np.abs(size[stack] - mean[stack]).argmin())
+        outputs = {title: int(curve[stack, start]) for title, curve in curves.items()}
+        rows[int(stack)] = {"input": start} | outputs | {"ground truth": int(labels[stack])}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("stack")
+
+
+def hunting_rows(
+    curves: Mapping[str, np.ndarray], labels: np.ndarray, stacks: Sequence[int], names: Mapping[str, str]
+) -> dict[str, Any]:
+    """What `fcl.plots_stacks.hunting_figure` draws of some stacks, but for the slices.
+
+    curves: name -> predictions (stacks, starts); names: name -> title. The patches are the true slice and what each network
+    answers when it looks at just that (`at_truth`).
+    """
+    answers = np.stack([labels, *(at_truth(curve, labels) for curve in curves.values())], axis=1)
+    return {
+        "curves": {f"stack {stack}": {name: curve[stack] for name, curve in curves.items()} for stack in stacks},
+        "labels": labels[stacks],
+        "indices": answers[stacks],
+        "titles": ["truth", *(names.get(name, name) for name in curves)],
+        "names": names,
+    }
+
+
+def slices_of(scenes: Sequence[Scene], seed: int, stacks: Sequence[int], indices: np.ndarray) -> list[np.ndarray]:
+    """Slices (k, H, W), mean of both views, of each of some test stacks at its indices (rows, k), simulated again."""
+    return [simulate_stack(scenes[stack], seed, stack)[row].mean(1) for stack, row in zip(stacks, indices, strict=True)]

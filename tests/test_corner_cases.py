@@ -9,15 +9,20 @@ import pytest
 from fcl import corner_cases, optics
 from fcl.corner_cases import (
     at_quantiles,
+    at_truth,
+    corner_rows,
+    hunting_rows,
     layer_indices,
     layer_shares,
     layer_switches,
     nearest_layer,
     scored_scenes,
     signal_to_noise,
+    slices_of,
 )
 from fcl.runs import ResultsError
 from fcl.scenes import MARGIN, Scene, make_scene
+from fcl.simulator import simulate_stacks
 
 LAYERS = np.array([[10, 30, np.nan], [5, 20, 40]])
 
@@ -86,6 +91,43 @@ def test_stacks_at_quantiles_are_those_numpy_names_nearest():
     stacks = at_quantiles(values, quantiles)
     np.testing.assert_array_equal(values[stacks], np.quantile(values, quantiles, method="nearest"))
     assert at_quantiles([7, 7, 7], [0, 1]) == [0, 2]
+
+
+def test_predictions_at_the_true_slice_or_the_last_start_before_it():
+    predictions = np.arange(3 * 45).reshape(3, 45)
+    assert at_truth(predictions, [0, 44, 48]).tolist() == [0, 45 + 44, 90 + 44]
+
+
+def test_rows_of_corner_cases_follow_their_rule():
+    random = np.random.default_rng(1)
+    labels = np.full(40, 20)
+    baseline = np.clip(20 + random.integers(-9, 10, (40, 49)), 0, 48)
+    five = np.full((40, 45), 21, np.uint8)
+    among = np.arange(40) % 2 == 1
+    table = corner_rows({"AFPE": baseline, "+FCL (D5)": five}, labels, among)
+    assert table.columns.tolist() == ["input", "AFPE", "+FCL (D5)", "ground truth"]
+    mean = np.abs(baseline[:, :45] - 20).mean(1)
+    chosen = table.index.tolist()
+    assert all(among[chosen]) and (np.diff(mean[chosen]) >= 0).all() and mean[chosen[-1]] == mean[among].max()
+    assert (mean[among] < mean[chosen[0]]).sum() == pytest.approx(len(mean[among]) / 2, abs=1)
+    for stack, row in zip(chosen, table.itertuples(index=False)):
+        assert row[1] == baseline[stack, row[0]] and row[2] == 21 and row[3] == 20
+        assert abs(abs(row[1] - 20) - mean[stack]) <= 1
+
+
+def test_rows_of_hunting_curves_show_the_true_slice_and_each_answer_to_it():
+    curves = {"baseline": np.arange(4 * 49).reshape(4, 49) % 49, "D5": np.full((4, 45), 7)}
+    rows = hunting_rows(curves, np.array([3, 5, 48, 9]), [2, 0], {"baseline": "AFPE"})
+    assert rows["indices"].tolist() == [[48, 48, 7], [3, 3, 7]] and rows["titles"] == ["truth", "AFPE", "D5"]
+    assert rows["labels"].tolist() == [48, 3] and list(rows["curves"]) == ["stack 2", "stack 0"]
+    assert (rows["curves"]["stack 2"]["baseline"] == curves["baseline"][2]).all()
+
+
+def test_slices_are_those_of_the_stored_stacks():
+    stacks = simulate_stacks(3, seed=6, patch=16)
+    scenes = scored_scenes(stacks.labels, 6, 16)
+    (shown,) = slices_of(scenes, 6, [2], np.array([[0, 48, 5]]))
+    np.testing.assert_array_equal(shown, stacks.slices[2, [0, 48, 5]].mean(1))
 
 
 def test_the_examples_in_the_docstrings():

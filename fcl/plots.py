@@ -186,7 +186,7 @@ def hunting_panel(
     """
     panel.plot([0, 48], [0, 48], color=QUIET, linewidth=0.7)
     panel.text(45, 47, "stay", ha="right", va="bottom", fontsize=7, color=QUIET)
-    panel.axhline(label, color=TRUTH, linewidth=0.8)
+    panel.axhline(label, color=TRUTH, linewidth=0.8, zorder=3)  # above the curves, which ideally lie on it
     for name, curve in predictions.items():
         style = look(name, list(predictions)) | {"markevery": 4}
         panel.plot(np.arange(len(curve)), curve, label=names.get(name, name), **style)

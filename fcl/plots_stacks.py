@@ -59,7 +59,7 @@ def cobweb(predictions: Mapping[str, np.ndarray], labels: Sequence[int], starts:
     predictions: title -> (49,) int of a setting with one frame; labels: true indices; starts: where each path begins.
     """
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(predictions), figsize=(PAGE, 0.6 + PAGE / len(predictions)), squeeze=False)
+        figure, axes = plt.subplots(1, len(predictions), figsize=(PAGE, 0.3 + PAGE / len(predictions)), squeeze=False)
         for panel, (title, curve), label, start in zip(axes[0], predictions.items(), labels, starts, strict=True):
             panel.plot([0, 48], [0, 48], color=QUIET, linewidth=0.7)
             panel.axhline(label, color=TRUTH, linewidth=0.8)

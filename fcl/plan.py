@@ -126,8 +126,8 @@ def jobs(target: str, profile: str, seeds: Sequence[int], settings: Sequence[str
     """The notebooks of a target, longest first. `seeds` are those of figures, by default the ones that each
     experiment names; those that choose weights are fixed. `settings` are for weights: none stands for all.
 
-    Raises ValueError for an unknown target, profile or setting, where weights are still to be chosen, and for
-    seeds that chose them.
+    Raises ValueError for an unknown target, profile or setting, for nothing to do, where weights are still to
+    be chosen, and for seeds that chose them.
     """
     if target not in targets():
         raise ValueError(f"target must be one of {', '.join(targets())}, not {target!r}.{closest(target, targets())}")
@@ -149,6 +149,8 @@ def jobs(target: str, profile: str, seeds: Sequence[int], settings: Sequence[str
                 both = [*found[job.page].weights, *job.weights]
                 job = _job(config, profile, list(dict.fromkeys(both)), job.parameters["split"])
             found[job.page] = job
+    if not found:
+        raise ValueError(f"{target} has no runs in profile {profile}")
     return sorted(found.values(), key=lambda job: -job.cost)
 
 

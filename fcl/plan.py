@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -117,9 +118,9 @@ def targets() -> list[str]:
 
 def _names() -> list[str]:
     """The experiments that render something, Table A first: runs that several share are called as there."""
-    paths = (project_root() / "experiments").glob("*.yml")
-    names = sorted(path.stem for path in paths if "renders" in experiment(path, ""))
-    return sorted(names, key=lambda name: name not in FIGURES)
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in (project_root() / "experiments").glob("*.yml")}
+    names = [name for name, text in texts.items() if re.search("^renders:", text, re.MULTILINE)]
+    return sorted(names, key=lambda name: (name not in FIGURES, name))
 
 
 def jobs(target: str, profile: str, seeds: Sequence[int], settings: Sequence[str] = ()) -> list[Job]:
@@ -129,8 +130,9 @@ def jobs(target: str, profile: str, seeds: Sequence[int], settings: Sequence[str
     Raises ValueError for an unknown target, profile or setting, for nothing to do, where weights are still to
     be chosen, and for seeds that chose them.
     """
-    if target not in targets():
-        raise ValueError(f"target must be one of {', '.join(targets())}, not {target!r}.{closest(target, targets())}")
+    known = targets()
+    if target not in known:
+        raise ValueError(f"target must be one of {', '.join(known)}, not {target!r}.{closest(target, known)}")
     selections = read_selection(profile, settings)
     if target == "weights":
         planned = [(part, seed) for part in selections for seed in part["seeds"]]

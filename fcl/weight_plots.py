@@ -90,7 +90,7 @@ def frontiers(curves: pd.DataFrame, settings: Sequence[str]) -> Figure:
                                    **look(method, list(dict.fromkeys(here.method))))
                 for axis, name in ((panel.set_xlim, "msd_star"), (panel.set_ylim, value)):
                     values, halves = here[name][inside], here[f"{name}_half"][inside].fillna(0)
-                    margin = 0.08 * (values.max() - values.min())
+                    margin = 0.08 * (values.max() - values.min()) or 0.1
                     axis((values - halves).min() - margin, (values + halves).max() + margin)
             outside = f" ({(~inside).sum()} points outside)" if (~inside).any() else ""
             column[0].set_title(f"{setting}{outside}")

@@ -44,8 +44,8 @@ def copy_project(folder):
     sizes = {"patch": 16, "width": 0.25, "batch": 16, "iterations": 80}
     edit(folder, "profiles", smoke=sizes | {"train_stacks": 12, "validation_stacks": 6, "test_stacks": 6})
     edit(folder, "table_a", profiles={"smoke": {"settings": ["D1", "I1"]}})
-    chosen = [{"model": "afpe", "settings": ["D1", "I1"]}, {"model": "l2a", "settings": ["D1"], "base": {"fcl": "msd4+kld4"}}]
-    edit(folder, "weight_selection", profiles={"smoke": {"parts": chosen}})
+    l2a = {"model": "l2a", "settings": ["D1"], "base": {"fcl": "msd4+kld4"}}
+    edit(folder, "weight_selection", profiles={"smoke": {"parts": [{"model": "afpe", "settings": ["D1", "I1"]}, l2a]}})
     return folder
 
 

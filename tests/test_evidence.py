@@ -72,7 +72,8 @@ def test_one_run_may_have_two_names(root):
 
 def test_a_missing_half_written_or_spoilt_run_is_named_with_the_command(root):
     path = fill(seeds=[0, 1])[-1]
-    command = f"{path.parent.name}/kld2.* run `make figures PROFILE=laptop SEEDS=1`, or `make all-figures PROFILE=laptop SEEDS=1`"
+    options = "PROFILE=laptop SEEDS=1"
+    command = f"{path.parent.name}/kld2.* run `make figures {options}`, or `make all-figures {options}`"
     arrays = path.with_suffix(".npz")
     kept = arrays.read_bytes()
     arrays.write_bytes(kept[:100])

@@ -62,7 +62,8 @@ def test_lists_are_combined_parts_override_and_grids_add_methods():
     assert [(config.setting, config.iterations) for config, _ in found] == [
         ("D1", 600), ("D1", 1800), ("I1", 600), ("I1", 1800)]
     assert all(config.seed == 5 and methods == ["baseline"] for config, methods in found)
-    found = expand(settings=["D1"], parts=[{"focal_indices": 8, "methods": ["kld1"]}, {"grid": {"msd": [0, 4], "kld": [0, 2]}}])
+    eight, grid = {"focal_indices": 8, "methods": ["kld1"]}, {"grid": {"msd": [0, 4], "kld": [0, 2]}}
+    found = expand(settings=["D1"], parts=[eight, grid])
     assert [(config.focal_indices, methods) for config, methods in found] == [
         (8, ["kld1"]), (4, ["baseline", "kld2", "msd4", "msd4+kld2"])]
     with pytest.raises(ValueError, match="pairing must be 'same' or 'shuffled'"):

@@ -185,6 +185,12 @@ def test_numbers_are_written_with_their_interval_where_there_is_one():
     assert tables.plus_minus(np.nan, np.nan, 3) == "–"
 
 
+def test_a_change_is_told_in_words():
+    rows = tables.summarise(tables.changes(made_up(seeds=[0])))
+    first = next(rows.itertuples())
+    assert tables.in_words(first).startswith(f"MAE {first.mae:+.1f} %, RMSE {first.rmse:+.1f} %, MSD* ")
+
+
 def test_csv_has_four_decimals_and_plain_line_ends(tmp_path):
     tables.write_csv(pd.DataFrame({"setting": ["D1"], "mae": [1.23456]}), tmp_path / "new" / "table.csv")
     assert (tmp_path / "new" / "table.csv").read_bytes() == b"setting,mae\nD1,1.2346\n"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from tiny import CHOSEN, ROOT, make_project, store
 
-from fcl import evidence, plan
+from fcl import evidence, plan, runs
 from fcl.config import Config
 from fcl.metrics import mae, msd_star
 from fcl.results import load_predictions
@@ -23,6 +23,8 @@ def root(tmp_path, monkeypatch):
     make_project(tmp_path, monkeypatch)
     for module in (evidence, plan):
         monkeypatch.setattr(module, "project_root", lambda: tmp_path)
+    unknown = dict.fromkeys(("code", "versions", "machine", "peak_memory_mb", "finished"))
+    monkeypatch.setattr(runs, "provenance", lambda **machine: unknown)  # without asking git for each
     (tmp_path / "experiments" / "made_up.yml").write_text(yaml.safe_dump(PLAN))
     return tmp_path
 

@@ -5,6 +5,7 @@ PYTHON  = python3
 PROFILE = laptop
 CORES  := $(shell OMP_NUM_THREADS= nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 SEEDS   = 0
+NAME    = table_a
 SETTINGS =
 TORCH   = $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 VENV    = .venv
@@ -24,14 +25,14 @@ PIP       = $(VENV)/bin/python -m pip --disable-pip-version-check
 # Compares what the notebooks give now with the outputs stored in them; notebooks/conftest.py says of which.
 NBVAL     = -m pytest --nbval --nbval-current-env -n 2 --dist loadscope notebooks
 
-.PHONY: help figures all-figures render publish weights book test test-all lab doctor bench environment
+.PHONY: help figures all-figures experiment render publish weights book test test-all lab doctor bench environment
 .DEFAULT_GOAL = help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PROFILE=$(PROFILE)  (or smoke: the machinery in a minute; paper: the paper's own sizes, for a GPU)"
-	@echo "  CORES=$(CORES)  SEEDS=$(SEEDS)  (SEEDS=\"0 1 2\" repeats every training with each seed)"
+	@echo "  CORES=$(CORES)  SEEDS=$(SEEDS)  (SEEDS=\"0 1 2\": every training with each seed; SEEDS=published: with those that experiments/ names)"
 	@echo "  TORCH=$(TORCH)  (cpu or cuda: the build to install; found by itself)  PYTHON=$(PYTHON)"
 
 figures: $(READY) ## Table A and Figure A from nothing: simulate, train, evaluate, draw (into runs/)
@@ -39,6 +40,9 @@ figures: $(READY) ## Table A and Figure A from nothing: simulate, train, evaluat
 
 all-figures: $(READY) ## every table and figure from nothing
 	$(RUN) -m fcl.batch all-figures --profile $(PROFILE) --cores $(CORES) --seeds "$(SEEDS)"
+
+experiment: $(READY) ## the runs of one experiment alone, as NAME=table_c (a file of experiments/)
+	$(RUN) -m fcl.batch $(NAME) --profile $(PROFILE) --cores $(CORES) --seeds "$(SEEDS)"
 
 render: $(READY) ## tables and figures from the committed results, in a minute or two
 	$(RUN) -m fcl.render

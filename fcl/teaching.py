@@ -54,5 +54,5 @@ def curves(x: ArrayLike, panels: Mapping[str, Mapping[str, ArrayLike]], **axes: 
                 panel.plot(x, curve, label=name, **style, markevery=max(1, len(x) // 8))
             panel.set(title=title, **axes)
         handles = {name: line for panel in row[0] for line, name in zip(*panel.get_legend_handles_labels())}
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(names))
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=2 * len(panels))
     return figure

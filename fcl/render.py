@@ -47,21 +47,24 @@ def render(notebook: Path, profile: str, source: str, figures: Path, seeds: str 
     committed, executed = (nbformat.read(path, as_version=4) for path in (notebook, page))
     for cell, done in zip(committed.cells, executed.cells, strict=True):
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = _joined(done.outputs), done.execution_count
+            cell.outputs, cell.execution_count = _stored(done.outputs), done.execution_count
     nbformat.write(committed, page)
     os.replace(page, notebook)
     return notebook
 
 
-def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """One output for what a cell printed in one go: a busy machine may deliver it in several pieces."""
-    joined = []
+def _stored(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Outputs as they are committed: one for what a cell printed in one go, which a busy machine may deliver in several
+    pieces, and none for a slider, which is dead without a kernel (the next cell draws its static twin)."""
+    stored = []
     for output in outputs:
-        if joined and output.output_type == "stream" and output.get("name") == joined[-1].get("name"):
-            joined[-1].text += output.text
+        if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+            continue
+        if stored and output.output_type == "stream" and output.get("name") == stored[-1].get("name"):
+            stored[-1].text += output.text
         else:
-            joined.append(output)
-    return joined
+            stored.append(output)
+    return stored
 
 
 def output_folder(profile: str, source: str, out: str | None = None) -> Path:

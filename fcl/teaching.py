@@ -15,8 +15,8 @@ def check(name: str, value: ArrayLike, expected: ArrayLike, tolerance: float = 1
     """Print a line when |value - expected| <= tolerance, stop otherwise.
 
     value, a number or an array (tensors too); expected, a number or an array of the same shape. Numbers are shown to four
-    digits after rounding to the tolerance, so that the last bits of another processor don't change the line. Raises
-    AssertionError, naming the farthest value, where they disagree or are NaN; ValueError for other shapes or nothing at all.
+    digits, the value only as far as the tolerance goes, so that the last bits of another processor don't change the line.
+    Raises AssertionError, naming the farthest value, where they disagree or are NaN; ValueError for other shapes or nothing.
 
     >>> check("a triangle's angles in degrees", 30 + 60 + 90, 180)
     ok  a triangle's angles in degrees: 180 (expected 180)
@@ -30,13 +30,13 @@ def check(name: str, value: ArrayLike, expected: ArrayLike, tolerance: float = 1
         worst = np.unravel_index(error.argmax(), error.shape)  # NaN counts as the largest
         raise AssertionError(f"{name}: {found[worst]:.10g} is not {wanted[worst]:.10g} within {tolerance:g}")
     if found.ndim == 0:
-        print(f"ok  {name}: {_shown(found, tolerance)} (expected {_shown(wanted, tolerance)})")
+        print(f"ok  {name}: {_shown(found, tolerance)} (expected {_shown(wanted, 1e-12)})")
     else:
         print(f"ok  {name}: {found.size} values as expected")
 
 
 def _shown(number: np.ndarray, tolerance: float) -> str:
-    decimals = math.ceil(-math.log10(tolerance)) if tolerance > 0 else 15
+    decimals = math.ceil(-math.log10(max(tolerance, 1e-12)))
     return f"{round(float(number), decimals) + 0.0:.4g}"  # + 0.0 turns -0 into 0
 
 

@@ -63,14 +63,15 @@ def test_published_results_are_drawn_in_place_and_drawing_again_changes_nothing(
     assert contents(project / "figures", project / "notebooks") == drawn
 
 
-def test_text_that_came_in_pieces_is_joined():
+def test_text_that_came_in_pieces_is_joined_and_sliders_are_left_out():
     def stream(text, name="stdout"):
         return new_output("stream", name=name, text=text)
 
     picture = new_output("display_data", data={"text/plain": "<Figure>"})
-    pieces = [stream("a\n"), stream("b\n"), stream("c\n", "stderr"), picture, stream("d\n"), stream("e\n")]
+    slider = new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}, "text/plain": "interactive"})
+    pieces = [slider, stream("a\n"), stream("b\n"), stream("c\n", "stderr"), picture, stream("d\n"), stream("e\n")]
     expected = [stream("a\nb\n"), stream("c\n", "stderr"), picture, stream("d\ne\n")]
-    assert render._joined(pieces) == expected
+    assert render._stored(pieces) == expected
 
 
 def test_runs_made_here_are_drawn_beside_them_and_a_missing_one_is_named(project):

@@ -15,6 +15,7 @@ from fcl.teaching import check, curves
     (1.23449, 1.23451, 1e-3, "ok  it: 1.234 (expected 1.235)"),
     (3e-17, 0, 1e-9, "ok  it: 0 (expected 0)"),
     (-3e-17, 0, 1e-9, "ok  it: 0 (expected 0)"),
+    (0.6276, 0.625, 1e-2, "ok  it: 0.63 (expected 0.625)"),
     (9800, 9800, 0, "ok  it: 9800 (expected 9800)"),
     (0.1 + 0.2, 0.3, 1e-9, "ok  it: 0.3 (expected 0.3)"),
     (np.float32(2.5), 2.5, 1e-9, "ok  it: 2.5 (expected 2.5)"),
@@ -48,7 +49,9 @@ def test_disagreement_stops(capsys, value, expected, message):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize(("value", "expected"), [([], 0), ([1.0, 1.0], [1.0]), (1.0, [1.0, 1.0]), ([[1.0], [1.0]], [1.0, 1.0])])
+@pytest.mark.parametrize(("value", "expected"), [
+    ([], 0), ([1.0, 1.0], [1.0]), (1.0, [1.0, 1.0]), ([[1.0], [1.0]], [1.0, 1.0]),
+])
 def test_shapes_that_would_broadcast_are_refused(value, expected):
     with pytest.raises(ValueError, match="can't be compared"):
         check("it", value, expected)

@@ -24,7 +24,9 @@ PIP       = $(VENV)/bin/python -m pip --disable-pip-version-check
 # Notebooks whose stored outputs are compared, cell by cell, with what they give now.
 CHECKED_NOTEBOOKS = notebooks/01_focus_and_hunting.ipynb notebooks/02_dual_pixel_focal_stacks.ipynb \
   notebooks/solutions/01_focus_and_hunting.ipynb notebooks/solutions/02_dual_pixel_focal_stacks.ipynb \
-  notebooks/solutions/03_one_slice_one_guess.ipynb
+  notebooks/solutions/03_one_slice_one_guess.ipynb \
+  notebooks/04_focal_consistency_loss.ipynb notebooks/05_kl_symmetrization.ipynb \
+  notebooks/solutions/04_focal_consistency_loss.ipynb notebooks/solutions/05_kl_symmetrization.ipynb
 
 .PHONY: help figures all-figures render publish weights test test-all lab doctor bench environment
 .DEFAULT_GOAL = help

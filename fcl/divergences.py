@@ -52,8 +52,9 @@ def read_terms(folder: Path, seeds: str = "all", model: str = "afpe", focal_indi
     missing = set() if seeds == "all" else {int(seed) for seed in seeds.split()} - set(rows.seed)
     if missing or rows.empty:
         what = f"seed {' '.join(map(str, sorted(missing)))}" if missing else "setting"
-        raise ResultsError(f"{folder} has no {what} with runs of both divergences. `make all-figures "
-                           f"PROFILE={Path(folder).parent.name}` makes them in runs/; `make publish` copies them to results/.")
+        profile = Path(folder).parent.name
+        raise ResultsError(f"{folder} has no {what} with runs of both divergences. `make all-figures PROFILE={profile}` "
+                           "makes them in runs/; `make publish` copies them to results/.")
     rows["weight"] = rows.lambda_kld + rows.lambda_jsd
     rows["pull"] = rows.lambda_kld + rows.lambda_jsd / MATCHED
     return rows
@@ -119,7 +120,8 @@ def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
     parts["equal MSD*"] = at_equal_consistency(rows)
     parts = [part.assign(comparison=name) for name, part in parts.items() if len(part)]
     if not parts:
-        raise ResultsError(f"of {', '.join(sorted(set(rows.weights)))} no two can be compared: `make all-figures` makes more")
+        stored = ", ".join(sorted(set(rows.weights)))
+        raise ResultsError(f"of {stored} no two can be compared: `make all-figures` makes more")
     return pd.concat(parts, ignore_index=True)
 
 

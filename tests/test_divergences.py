@@ -1,8 +1,14 @@
 """Jeffreys against JSD: made-up runs with known differences, SciPy's paired test, frontiers that are straight lines."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import fake
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -156,3 +162,25 @@ def test_curves_are_changes_against_the_baseline_of_the_same_seed(over, panels):
     expected = [(part[name] - part.baseline).mean() for name in ("kld1", "kld4")]
     assert drawing.axes[-1].lines[0].get_ydata() == pytest.approx(expected)
     plt.close(drawing)
+
+
+@pytest.mark.slow
+def test_the_notebook_prints_the_answer_that_the_runs_give(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "provenance", lambda **machine: dict.fromkeys(
+        ("code", "versions", "machine", "peak_memory_mb", "finished")))
+    fake.copy_project(tmp_path, ["D1", "I1"])
+    (tmp_path / "notebooks" / "table_a.ipynb").unlink()
+    notebook = tmp_path / "notebooks" / "05b_jeffreys_or_jensen_shannon.ipynb"
+    shutil.copy(fake.ROOT / "notebooks" / notebook.name, notebook)
+    weights = ["kld2", "kld4", "kld8", "jsd8", "jsd16", "jsd32", "jsd64"]
+    write_runs(tmp_path / "results" / "laptop" / "simulated", "laptop", {"D1": weights, "I1": weights}, [0, 1, 2])
+    done = subprocess.run([sys.executable, "-m", "fcl.render"], cwd=tmp_path, capture_output=True, text=True,
+                          env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    outputs = [output for cell in nbformat.read(notebook, as_version=4).cells for output in cell.get("outputs", [])]
+    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert "At matched pull: JSD smoother: contradicted;" in printed
+    assert "JSD makes smoother distributions, apart from pulling less: contradicted." in printed
+    assert not any(output.get("name") == "stderr" for output in outputs)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"divergences.csv"} | {
+        f"divergences_{name}.{kind}" for name in ("pull", "msd_star") for kind in ("pdf", "png", "json")}

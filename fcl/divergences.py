@@ -30,8 +30,8 @@ VALUES = {"mean_entropy": "entropy (nats)", "msd_star": "MSD*", "tv": "TV", "mae
 def read_terms(folder: Path, seeds: str = "all", model: str = "afpe", focal_indices: int = 4) -> pd.DataFrame:
     """The runs of a folder of results (results/<profile>/<data>) with one divergence alone, and their baselines.
 
-    Rows of `fcl.results.read_results` of the settings for which both divergences are stored, with `term` (baseline, kld,
-    jsd), `weight`, and `pull`: the weight, for JSD an eighth of it. Controls (other schedules, shuffled pairs) are left
+    Rows of `fcl.results.read_results` of the settings for which both divergences are stored, with `run`
+    ("<group>/<run>"), `term` (baseline, kld, jsd), `weight`, and `pull`: the weight, for JSD an eighth of it. Controls (other schedules, shuffled pairs) are left
     out. seeds is "all" or those wanted, as in "0 1". Raises ValueError for another text, ResultsError naming the folder
     and the command where a seed, or every setting with both divergences, is missing.
     """
@@ -55,6 +55,7 @@ def read_terms(folder: Path, seeds: str = "all", model: str = "afpe", focal_indi
         profile = Path(folder).parent.name
         raise ResultsError(f"{folder} has no {what} with runs of both divergences. `make all-figures PROFILE={profile}` "
                            "makes them in runs/; `make publish` copies them to results/.")
+    rows["run"] = rows.path.map(lambda path: f"{Path(path).parent.name}/{Path(path).stem}")
     rows["weight"] = rows.lambda_kld + rows.lambda_jsd
     rows["pull"] = rows.lambda_kld + rows.lambda_jsd / MATCHED
     return rows
@@ -146,14 +147,16 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 def figure(rows: pd.DataFrame, over: str) -> Figure:
     """Change of each of VALUES against the same seed's baseline, over the pull of the loss or the change of MSD*.
 
-    rows: from `read_terms`. over: "pull" or "msd_star". A row of panels per setting, a curve per divergence; bars are 95 %
-    intervals over the seeds that have a weight, absent for one seed.
+    rows: from `read_terms`. over: "pull" or "msd_star". A row of panels per setting that has two or more weights of each
+    divergence (per setting, if none has), a curve per divergence; bars are 95 % intervals over the seeds that have a
+    weight, absent for one seed.
     """
     values = [value for value in VALUES if value != over]
     baseline = rows[rows.term == "baseline"].set_index(["setting", "seed"])[list(VALUES)]
     runs = rows[rows.term != "baseline"].set_index(["setting", "seed"])
     runs = runs.assign(**runs[list(VALUES)] - baseline.reindex(runs.index)).dropna(subset=list(VALUES)).reset_index()
-    settings = list(dict.fromkeys(runs.setting))
+    weights = runs.groupby(["setting", "term"]).weights.nunique().groupby("setting").min()
+    settings = list(weights.index[weights > 1]) or list(weights.index)
     with plt.rc_context(STYLE):
         size = (PAGE, 0.5 + 1.8 * len(settings))
         drawing, axes = plt.subplots(len(settings), len(values), figsize=size, squeeze=False, sharex="row")

@@ -153,6 +153,15 @@ def test_nothing_to_compare_and_half_a_run_are_named(folder, tmp_path):
         read_terms(folder)
 
 
+def test_settings_with_a_single_weight_are_drawn_only_when_there_are_no_others():
+    single = made_up(["baseline", "kld4", "jsd16"], settings=("D2",))
+    several = made_up(["baseline", "kld4", "kld1", "jsd8", "jsd32"])
+    for rows, setting in ((pd.concat([single, several]), "D1"), (single, "D2")):
+        drawing = divergences.figure(rows, "pull")
+        assert [panel.get_ylabel() for panel in drawing.axes] == [f"{setting}, change", "", "", ""]
+        plt.close(drawing)
+
+
 @pytest.mark.parametrize(("over", "panels"), [("pull", 4), ("msd_star", 3)])
 def test_curves_are_changes_against_the_baseline_of_the_same_seed(over, panels):
     rows = made_up(["baseline", "kld4", "kld1", "jsd8", "jsd32"], settings=("D1", "I1"))

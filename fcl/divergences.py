@@ -31,9 +31,10 @@ def read_terms(folder: Path, seeds: str = "all", model: str = "afpe", focal_indi
     """The runs of a folder of results (results/<profile>/<data>) with one divergence alone, and their baselines.
 
     Rows of `fcl.results.read_results` of the settings for which both divergences are stored, with `run`
-    ("<group>/<run>"), `term` (baseline, kld, jsd), `weight`, and `pull`: the weight, for JSD an eighth of it. Controls (other schedules, shuffled pairs) are left
-    out. seeds is "all" or those wanted, as in "0 1". Raises ValueError for another text, ResultsError naming the folder
-    and the command where a seed, or every setting with both divergences, is missing.
+    ("<group>/<run>"), `term` (baseline, kld, jsd), `weight`, and `pull`: the weight, for JSD an eighth of it. Controls
+    (other schedules, shuffled pairs) are left out. seeds is "all" or those wanted, as in "0 1". Raises ValueError for
+    another text, ResultsError naming the folder and the command where a seed, or every setting with both divergences, is
+    missing.
     """
     if seeds != "all" and not all(text.isdigit() for text in seeds.split()):
         raise ValueError(f'seeds must be "all" or whole numbers as in "0 1", not {seeds!r}')

@@ -37,7 +37,8 @@ def check(name: str, value: ArrayLike, expected: ArrayLike, tolerance: float = 1
 
 def _shown(number: np.ndarray, tolerance: float) -> str:
     decimals = math.ceil(-math.log10(max(tolerance, 1e-12)))
-    return f"{round(float(number), decimals) + 0.0:.4g}"  # + 0.0 turns -0 into 0
+    steady = round(float(f"{number:.10g}"), decimals) + 0.0  # + 0.0 turns -0 into 0
+    return f"{steady:.4g}"
 
 
 def curves(x: ArrayLike, panels: Mapping[str, Mapping[str, ArrayLike]], **axes: object) -> Figure:

@@ -12,8 +12,8 @@ FOLDER = ROOT / "notebooks"
 TEACHING = sorted(FOLDER.glob("0[0-9]_*.ipynb"))
 LESSONS = [path for path in TEACHING if not path.name.startswith("00_")]
 SOLUTIONS = sorted((FOLDER / "solutions").glob("*.ipynb"))
-CHECKED = [ROOT / name for name in re.search(r"^CHECKED_NOTEBOOKS = ((?:.|\\\n)*)$", (ROOT / "Makefile").read_text(),
-                                            re.MULTILINE)[1].replace("\\", "").split()]
+MAKEFILE = (ROOT / "Makefile").read_text().replace("\\\n", "")
+CHECKED = [ROOT / name for name in re.search(r"^CHECKED_NOTEBOOKS = (.*)$", MAKEFILE, re.MULTILINE)[1].split()]
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PRIVATE = r" at 0x|site-packages|/(?:home|Users|root|tmp|work)/|it/s|█|Warning"
 

@@ -130,19 +130,25 @@ def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """What `comparisons` say of "JSD has the higher value": a word for each comparison (row) and each of VALUES.
 
-    A difference is clear when its 95 % interval doesn't contain zero. supported: some are clear, and all of these are
-    positive; contradicted: all of these are negative; mixed: both occur; undecided: none is clear, as with a single seed.
-    A dash where nothing is asked: MSD* at equal MSD*.
+    A difference is clear when its 95 % interval doesn't contain zero. supported: half or more are clear and positive,
+    none is clear and negative; contradicted: the other way round; mixed: both signs are clear somewhere; undecided:
+    anything else, such as one clear difference among many, or a single seed. A dash where nothing is asked: MSD* at equal
+    MSD*.
     """
-    words = {(): "undecided", (1.0,): "supported", (-1.0,): "contradicted", (-1.0, 1.0): "mixed"}
     found = {}
     for comparison, part in table.groupby("comparison", sort=False):
         found[comparison] = {}
         for value in VALUES:
-            clear = part[value][part[value].abs() > part[f"{value}_half"]]
-            asked = part[value].notna().any()
-            found[comparison][value] = words[tuple(sorted(set(np.sign(clear))))] if asked else "–"
+            higher = (part[value] > part[f"{value}_half"]).mean()
+            lower = (-part[value] > part[f"{value}_half"]).mean()
+            found[comparison][value] = _word(higher, lower) if part[value].notna().any() else "–"
     return pd.DataFrame(found).T
+
+
+def _word(higher: float, lower: float) -> str:
+    if higher and lower:
+        return "mixed"
+    return "supported" if higher >= 0.5 else "contradicted" if lower >= 0.5 else "undecided"
 
 
 def figure(rows: pd.DataFrame, over: str) -> Figure:

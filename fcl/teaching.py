@@ -1,9 +1,14 @@
 """What the teaching notebooks share: an equation checked in code, with a printed line that is the same everywhere."""
 
 import math
+from collections.abc import Mapping
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+
+from fcl.plots import COLUMN, LOOKS, STYLE
 
 
 def check(name: str, value: ArrayLike, expected: ArrayLike, tolerance: float = 1e-9) -> None:
@@ -32,4 +37,23 @@ def check(name: str, value: ArrayLike, expected: ArrayLike, tolerance: float = 1
 
 def _shown(number: np.ndarray, tolerance: float) -> str:
     decimals = math.ceil(-math.log10(max(tolerance, 1e-12)))
-    return f"{round(float(number), decimals) + 0.0:.4g}"  # + 0.0 turns -0 into 0
+    steady = round(float(f"{number:.10g}"), decimals) + 0.0  # + 0.0 turns -0 into 0
+    return f"{steady:.4g}"
+
+
+def curves(x: ArrayLike, panels: Mapping[str, Mapping[str, ArrayLike]], **axes: object) -> Figure:
+    """Curves over one x, in a panel for each title: {title: {name of the curve: values (len(x),)}}.
+
+    axes are properties of every panel, as in `Axes.set`: xlabel, ylabel, ylim, yscale. Curves of one name look alike.
+    """
+    names = list(dict.fromkeys(name for values in panels.values() for name in values))
+    with plt.rc_context(STYLE):
+        figure, row = plt.subplots(1, len(panels), figsize=(COLUMN * len(panels), 2.6), squeeze=False)
+        for panel, (title, values) in zip(row[0], panels.items()):
+            for name, curve in values.items():
+                style = LOOKS[names.index(name)]
+                panel.plot(x, curve, label=name, **style, markevery=max(1, len(x) // 8))
+            panel.set(title=title, **axes)
+        handles = {name: line for panel in row[0] for line, name in zip(*panel.get_legend_handles_labels())}
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=2 * len(panels))
+    return figure

@@ -2,12 +2,13 @@
 
 import doctest
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
 from fcl import teaching
-from fcl.teaching import check
+from fcl.teaching import check, curves
 
 
 @pytest.mark.parametrize(("value", "expected", "tolerance", "line"), [
@@ -58,3 +59,15 @@ def test_shapes_that_would_broadcast_are_refused(value, expected):
 
 def test_the_example_in_the_docstring():
     assert doctest.testmod(teaching).failed == 0
+
+
+def test_curves_of_one_name_look_alike_in_every_panel():
+    figure = curves([1, 2, 3], {"left": {"a": [1, 2, 3], "b": [3, 2, 1]}, "right": {"b": [5, 5, 6]}},
+                    ylabel="nats", ylim=(0, 9))
+    left, right = figure.axes
+    assert [left.get_title(), right.get_title()] == ["left", "right"]
+    assert [line.get_ydata().tolist() for line in left.lines + right.lines] == [[1, 2, 3], [3, 2, 1], [5, 5, 6]]
+    assert left.lines[1].get_color() == right.lines[0].get_color() != left.lines[0].get_color()
+    assert left.get_ylim() == right.get_ylim() == (0, 9) and right.get_ylabel() == "nats"
+    assert [text.get_text() for text in figure.legends[0].texts] == ["a", "b"]
+    plt.close(figure)

@@ -1,0 +1,192 @@
+"""Jeffreys against Jensen-Shannon on trained networks: the argument of supplement B, put to stored runs.
+
+The supplement supposes that JSD, whose average of two distributions is smoother than either, leads to smoother answers
+and so to worse ones. Near agreement JSD is an eighth of Jeffreys' divergence, so that one weight for both compares two
+strengths. Here the two meet at equal weight, at matched pull (JSD with 8 times the weight) and at equal MSD*.
+
+Every difference is JSD minus Jeffreys, seed by seed; entropy is in nats, the metrics are in focal indices.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from fcl.frontiers import at_equal_msd_star
+from fcl.plots import PAGE, QUIET, STYLE, look
+from fcl.results import read_results
+from fcl.runs import ResultsError
+from fcl.stats import interval, paired_difference
+
+MATCHED = 8  # near agreement J = 8 JSD
+TERMS = {"kld": "Jeffreys", "jsd": "JSD"}
+VALUES = {"mean_entropy": "entropy (nats)", "msd_star": "MSD*", "tv": "TV", "mae": "MAE"}
+
+
+def read_terms(folder: Path, seeds: str = "all", model: str = "afpe", focal_indices: int = 4) -> pd.DataFrame:
+    """The runs of a folder of results (results/<profile>/<data>) with one divergence alone, and their baselines.
+
+    Rows of `fcl.results.read_results` of the settings for which both divergences are stored, with `run`
+    ("<group>/<run>"), `term` (baseline, kld, jsd), `weight`, and `pull`: the weight, for JSD an eighth of it. Controls
+    (other schedules, shuffled pairs) are left out. seeds is "all" or those wanted, as in "0 1". Raises ValueError for
+    another text, ResultsError naming the folder and the command where a seed, or every setting with both divergences, is
+    missing.
+    """
+    if seeds != "all" and not all(text.isdigit() for text in seeds.split()):
+        raise ValueError(f'seeds must be "all" or whole numbers as in "0 1", not {seeds!r}')
+    wanted = r"\d+" if seeds == "all" else "|".join(str(int(seed)) for seed in seeds.split())
+    group, run = re.compile(rf"{model}-[DI]\d-F{focal_indices}-seed({wanted})"), re.compile(r"baseline|(kld|jsd)\d.*")
+    found = {
+        f"{path.parent.name}/{path.stem}"
+        for kind in ("json", "npz")
+        for path in Path(folder).glob(f"[!.]*/[!.]*.{kind}")
+        if group.fullmatch(path.parent.name) and run.fullmatch(path.stem) and "+" not in path.stem
+    }
+    rows = read_results(folder, expected=found) if found else pd.DataFrame(columns=["setting", "weights", "seed"])
+    rows["term"] = rows.weights.str.extract(r"([a-z]+)", expand=False)
+    both = [setting for setting, part in rows.groupby("setting") if set(TERMS) <= set(part.term)]
+    rows = rows[rows.setting.isin(both)].reset_index(drop=True)
+    missing = set() if seeds == "all" else {int(seed) for seed in seeds.split()} - set(rows.seed)
+    if missing or rows.empty:
+        what = f"seed {' '.join(map(str, sorted(missing)))}" if missing else "setting"
+        profile = Path(folder).parent.name
+        raise ResultsError(f"{folder} has no {what} with runs of both divergences. `make all-figures PROFILE={profile}` "
+                           "makes them in runs/; `make publish` copies them to results/.")
+    rows["run"] = rows.path.map(lambda path: f"{Path(path).parent.name}/{Path(path).stem}")
+    rows["weight"] = rows.lambda_kld + rows.lambda_jsd
+    rows["pull"] = rows.lambda_kld + rows.lambda_jsd / MATCHED
+    return rows
+
+
+def at_ratio(rows: pd.DataFrame, ratio: float) -> pd.DataFrame:
+    """JSD minus Jeffreys for every stored pair of weights with that ratio: 1 is equal weight, 8 is matched pull.
+
+    rows: from `read_terms`. A row per setting and pair: setting, kld and jsd (names of the weights), seeds (how many have
+    both), and of each of VALUES the mean difference and `<value>_half`, half its 95 % interval, NaN for one seed.
+    """
+    records = []
+    for setting, part in rows.groupby("setting"):
+        kld, jsd = (dict(list(part[part.term == term].groupby("weight"))) for term in TERMS)
+        for weight in kld:
+            partner = [other for other in jsd if np.isclose(other, ratio * weight)]
+            if not partner:
+                continue
+            both = kld[weight].merge(jsd[partner[0]], on="seed", suffixes=("_kld", "_jsd"))
+            if len(both):
+                names = {term: both[f"weights_{term}"].iloc[0] for term in TERMS}
+                values = {value: (both[f"{value}_jsd"], both[f"{value}_kld"]) for value in VALUES}
+                records.append({"setting": setting, **names, "seeds": len(both), **_differences(values)})
+    return pd.DataFrame(records)
+
+
+def at_equal_consistency(rows: pd.DataFrame) -> pd.DataFrame:
+    """JSD minus Jeffreys where both are equally consistent, read off frontiers over the weight.
+
+    For each seed both frontiers run from the baseline through the weights in their order, and are read at one MSD* by
+    `fcl.frontiers.at_equal_msd_star`. Settings need two or more weights of each divergence; of their seeds those count
+    that have the baseline and every weight stored for the setting, so that all seeds are read off the same weights.
+    Columns as in `at_ratio`; msd_star, equal by construction, is NaN.
+    """
+    records = []
+    for setting, part in rows.groupby("setting"):
+        names = part.sort_values("weight").groupby("term").weights.unique()
+        if min(len(names[term]) for term in TERMS) < 2 or "baseline" not in names:
+            continue
+        found = {value: ([], []) for value in VALUES if value != "msd_star"}
+        for _, runs in part.groupby("seed"):
+            if set(runs.weights) != set(part.weights):
+                continue
+            curves = [runs[runs.term.isin(["baseline", term])].sort_values("weight") for term in ("jsd", "kld")]
+            for value, sides in found.items():
+                _, *read = at_equal_msd_star(*(curve[["msd_star", value]] for curve in curves))
+                for side, number in zip(sides, read):
+                    side.append(number)
+        count = len(found["mae"][0])
+        if count:
+            shown = {term: ", ".join(names[term]) for term in TERMS}
+            nothing = {"msd_star": np.nan, "msd_star_half": np.nan}
+            records.append({"setting": setting, **shown, "seeds": count, **_differences(found), **nothing})
+    return pd.DataFrame(records)
+
+
+def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
+    """`at_ratio` 1 (equal weight), `at_ratio` 8 (matched pull) and `at_equal_consistency`, with a column `comparison`.
+
+    Raises ResultsError, naming the stored weights, when none of the three has anything to compare.
+    """
+    parts = {"equal weight": at_ratio(rows, 1), "matched pull": at_ratio(rows, MATCHED)}
+    parts["equal MSD*"] = at_equal_consistency(rows)
+    parts = [part.assign(comparison=name) for name, part in parts.items() if len(part)]
+    if not parts:
+        stored = ", ".join(sorted(set(rows.weights)))
+        raise ResultsError(f"of {stored} no two can be compared: `make all-figures` makes more")
+    return pd.concat(parts, ignore_index=True)
+
+
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """What `comparisons` say of "JSD has the higher value": a word for each comparison (row) and each of VALUES.
+
+    A difference is clear when its 95 % interval doesn't contain zero. supported: half or more are clear and positive,
+    none is clear and negative; contradicted: the other way round; mixed: both signs are clear somewhere; undecided:
+    anything else, such as one clear difference among many, or a single seed. A dash where nothing is asked: MSD* at equal
+    MSD*.
+    """
+    found = {}
+    for comparison, part in table.groupby("comparison", sort=False):
+        found[comparison] = {}
+        for value in VALUES:
+            higher = (part[value] > part[f"{value}_half"]).mean()
+            lower = (-part[value] > part[f"{value}_half"]).mean()
+            found[comparison][value] = _word(higher, lower) if part[value].notna().any() else "–"
+    return pd.DataFrame(found).T
+
+
+def _word(higher: float, lower: float) -> str:
+    if higher and lower:
+        return "mixed"
+    return "supported" if higher >= 0.5 else "contradicted" if lower >= 0.5 else "undecided"
+
+
+def figure(rows: pd.DataFrame, over: str) -> Figure:
+    """Change of each of VALUES against the same seed's baseline, over the pull of the loss or the change of MSD*.
+
+    rows: from `read_terms`. over: "pull" or "msd_star". A row of panels per setting that has two or more weights of each
+    divergence (per setting, if none has), a curve per divergence; bars are 95 % intervals over the seeds that have a
+    weight, absent for one seed.
+    """
+    values = [value for value in VALUES if value != over]
+    baseline = rows[rows.term == "baseline"].set_index(["setting", "seed"])[list(VALUES)]
+    runs = rows[rows.term != "baseline"].set_index(["setting", "seed"])
+    runs = runs.assign(**runs[list(VALUES)] - baseline.reindex(runs.index)).dropna(subset=list(VALUES)).reset_index()
+    weights = runs.groupby(["setting", "term"]).weights.nunique().groupby("setting").min()
+    settings = list(weights.index[weights > 1]) or list(weights.index)
+    with plt.rc_context(STYLE):
+        size = (PAGE, 0.5 + 1.8 * len(settings))
+        drawing, axes = plt.subplots(len(settings), len(values), figsize=size, squeeze=False, sharex="row")
+        for panels, setting in zip(axes, settings):
+            for term, name in TERMS.items():
+                part = runs[(runs.setting == setting) & (runs.term == term)]
+                points = [group for _, group in part.groupby("weight")]
+                x = [group[over].mean() for group in points]
+                for panel, value in zip(panels, values):
+                    mean, half = np.transpose([interval(group[value]) for group in points])
+                    panel.errorbar(x, mean, half, label=name, elinewidth=0.6, **look(term, []))
+            for panel, value in zip(panels, values):
+                panel.axhline(0, color=QUIET, linewidth=0.7)
+                panel.set_title(VALUES[value])
+                if over == "pull":
+                    panel.set_xscale("log", base=2)
+                    panel.xaxis.set_major_formatter("{x:g}")
+                panel.set_xlabel("weight, JSD / 8" if over == "pull" else "change of MSD*")
+            panels[0].set_ylabel(f"{setting}, change")
+        drawing.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return drawing
+
+
+def _differences(values: Mapping[str, tuple]) -> dict[str, float]:
+    found = {value: paired_difference(jsd, kld) for value, (jsd, kld) in values.items()}
+    return {key: number for value, pair in found.items() for key, number in zip((value, f"{value}_half"), pair)}

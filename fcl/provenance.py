@@ -29,6 +29,19 @@ def code_state() -> dict[str, Any]:
     return {"commit": _git("rev-parse", "HEAD"), "clean": None if changes is None else not changes}
 
 
+def committed(path: Path, commit: str) -> str | None:
+    """Text of a file of the project as it was at a commit; None where it wasn't there, or git can't say."""
+    folder = Path(__file__).parents[1]
+    return _git("show", f"{commit}:./{path.relative_to(folder).as_posix()}") if path.is_relative_to(folder) else None
+
+
+def in_history(commit: str) -> bool | None:
+    """Whether the repository has a commit. None, unknown, in a download without history or a shallow clone."""
+    if _git("cat-file", "-e", f"{commit}^{{commit}}") is not None:
+        return True
+    return False if _git("rev-parse", "--is-shallow-repository") == "false" else None
+
+
 def processor_name() -> str:
     """The processor as a person would name it, as far as the system tells."""
     cpuinfo = Path("/proc/cpuinfo")

@@ -6,6 +6,8 @@ PROFILE = laptop
 CORES  := $(shell OMP_NUM_THREADS= nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 SEEDS   = 0
 SETTINGS =
+SOURCE  = results
+CLAIMS  =
 TORCH   = $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 VENV    = .venv
 
@@ -24,7 +26,7 @@ PIP       = $(VENV)/bin/python -m pip --disable-pip-version-check
 # Notebooks whose stored outputs are compared, cell by cell, with what they give now.
 CHECKED_NOTEBOOKS = notebooks/simulated_stacks.ipynb
 
-.PHONY: help figures all-figures render publish weights test test-all lab doctor bench environment
+.PHONY: help figures all-figures render claims publish weights test test-all lab doctor bench environment
 .DEFAULT_GOAL = help
 
 help: ## this list
@@ -42,6 +44,9 @@ all-figures: $(READY) ## every table and figure from nothing
 
 render: $(READY) ## tables and figures from the committed results, in a minute or two
 	$(RUN) -m fcl.render
+
+claims: $(READY) ## does it hold? Every claim and its verdict from committed results (CLAIMS=file: claims of your own)
+	@$(RUN) -m fcl.ledger --profile $(PROFILE) --source $(SOURCE) $(if $(CLAIMS),--claims "$(CLAIMS)")
 
 publish: $(READY) ## copy the finished runs to results/
 	$(RUN) -m fcl.runs publish --profile $(PROFILE)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from fcl.claims import METRICS, OF_CONFIG, Arm, Claim, config
 from fcl.closed_loop import next_start, trajectories
+from fcl.corner_cases import layer_indices, layer_switches, scored_scenes
 from fcl.metrics import evaluate
 from fcl.models import build_model
 from fcl.results import load_record, load_run, test_labels
@@ -84,6 +85,8 @@ class Stored:
         if metric in CLOSED_LOOP:  # from those starts; on its way the lens may come to any other
             return float(trajectories(predictions, labels)[metric][:, :count].mean())
         predictions = predictions[:, :count]
+        if metric == "layer_switches":
+            return layer_switches(predictions, self._layers(run)[chosen])
         if metric == "signed_error":
             return float((predictions - labels[:, None]).mean())
         return evaluate(predictions, labels)[metric]
@@ -121,6 +124,14 @@ class Stored:
                 chosen[order[:max(1, round(HARDEST * len(order)))]] = True
             return chosen
         return self.categories == which
+
+    def _layers(self, run: str) -> np.ndarray:
+        """Focal indices of the layers of every scene, (stacks, K)."""
+        record = self.records[run]
+        drawn = record["stacks"]["seed"], record["config"]["patch"]
+        if ("layers", *drawn) not in self._memo:
+            self._memo["layers", *drawn] = layer_indices(scored_scenes(self.labels, *drawn))
+        return self._memo["layers", *drawn]
 
     def _parameters(self, run: str) -> float:
         shape = tuple(self.records[run]["config"][name] for name in ("model", "setting", "backbone", "width"))

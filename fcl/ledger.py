@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from textwrap import shorten
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
@@ -28,7 +28,7 @@ from fcl.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTABLE, judg
 
 WIDTH = 100  # columns of the terminal
 COLOURS = {SUPPORTED: "#cfe8f3", CONTRADICTED: "#f6d5b8", INCONCLUSIVE: "#f0f0f0", UNTESTABLE: "#ffffff"}
-SIDES = {"lower": -1, "not_lower": -1}
+UNITS = {"relative": "%", "share": "points"}  # how effects are spoken of; nats and steps as they are
 
 
 def ledger(source: str = "results", profile: str = "laptop", claims: Path | None = None) -> list[dict[str, Any]]:
@@ -47,32 +47,34 @@ def ledger(source: str = "results", profile: str = "laptop", claims: Path | None
 
 def amount(metric: str, value: float | None, sign: str = "+") -> str:
     """An effect in words: '-24.1 %', '+12.0 points', '+0.031 nats'; a dash for none."""
-    if value is None:
-        return "–"
+    return "–" if value is None else f"{_number(metric, value, sign)} {UNITS.get(METRICS[metric], METRICS[metric])}"
+
+
+def _number(metric: str, value: float, sign: str) -> str:
     unit = METRICS[metric]
-    if unit == "relative":
-        return f"{100 * math.expm1(value):{sign}.1f} %"
-    return f"{100 * value:{sign}.1f} points" if unit == "share" else f"{value:{sign}.3f} {unit}"
+    if unit in UNITS:
+        return f"{100 * (math.expm1(value) if unit == 'relative' else value):{sign}.1f}"
+    return f"{value:{sign}.3f}"
 
 
 def shown(test: Mapping[str, Any]) -> str:
-    """A test's mean effect and its interval: '-24.1 % [-26.0 %, -22.1 %]'."""
-    metric, effect = test["metric"], amount(test["metric"], test["effect"])
-    return f"{effect} [{amount(metric, test['low'])}, {amount(metric, test['high'])}]" if test["low"] is not None else effect
+    """A test's mean effect and its interval: '-24.1 % [-26.0, -22.1]'."""
+    ends = [_number(test["metric"], test[end], "+") for end in ("low", "high") if test[end] is not None]
+    return f"{amount(test['metric'], test['effect'])}{' [' + ', '.join(ends) + ']' if ends else ''}"
 
 
-def needed_effect(test: Mapping[str, Any]) -> str:
-    """The direction claimed, and the smallest effect worth the name: 'lower by 5.0 %', 'not higher by 3.0 %'."""
-    value = math.log1p(test["margin"]) if METRICS[test["metric"]] == "relative" else test["margin"]
-    return f"{test['direction'].replace('_', ' ')} by {amount(test['metric'], value, sign='')}"
+def claimed(test: Mapping[str, Any]) -> str:
+    """The direction claimed, and the smallest effect worth the name: 'lower by 5.0 %', 'equal within 5.0 %'."""
+    direction, margin = test["direction"].replace("_", " "), test["margin"]
+    value = math.log1p(margin) if METRICS[test["metric"]] == "relative" else margin
+    by = f" {'within' if direction == 'equal' else 'by'} {amount(test['metric'], value, sign='')}"
+    return f"{direction}{by if margin else ''}"
 
 
-def least_visible(test: Mapping[str, Any]) -> str:
+def visible_from(test: Mapping[str, Any]) -> str:
     """The smallest effect that so many seeds would have seen with a probability of 80 %, in the direction claimed."""
-    if test["detectable"] is None:
-        return "–"
-    side = SIDES.get(test["direction"], 1)
-    return amount(test["metric"], side * test["detectable"])
+    downwards = test["direction"].endswith("lower") and test["detectable"] is not None
+    return amount(test["metric"], -test["detectable"] if downwards else test["detectable"])
 
 
 def deciding_test(result: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -87,14 +89,12 @@ def evidence(result: Mapping[str, Any]) -> str:
     """The deciding test in words, and why there is no verdict where there is none."""
     test, parts = deciding_test(result), []
     if test:
-        of = f" {test['of']}" if test["of"] else ""
-        among = f", {'strongest' if CONTRADICTED in (result['verdict'], result['would_be']) else 'weakest'} of " \
-                f"{len(result['tests'])} tests" if len(result["tests"]) > 1 else ""
-        parts.append(f"{test['metric']}{of} {shown(test)}, claimed {needed_effect(test)}{among}")
-    if result["reason"]:
-        parts.append(result["reason"])
-    if result["would_be"]:
-        parts.append(f"these runs alone: {result['would_be']}")
+        place = "strongest" if CONTRADICTED in (result["verdict"], result["would_be"]) else "weakest"
+        among = f" ({place} of {len(result['tests'])} tests)" if len(result["tests"]) > 1 else ""
+        name = f"{test['metric']} {test['of']}".strip()
+        parts += [f"{name} {shown(test)}, claimed {claimed(test)}, visible from {visible_from(test)}{among}"]
+    parts += [result["reason"]] if result["reason"] else []
+    parts += [f"taken alone, these runs: {result['would_be']}"] if result["would_be"] else []
     return "; ".join(parts)
 
 
@@ -102,17 +102,17 @@ def summary(results: Sequence[Mapping[str, Any]]) -> str:
     """How many claims have which verdict."""
     count = Counter(result["verdict"] for result in results)
     parts = [f"{count[verdict]} {verdict}" for verdict in (SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE)]
-    return f"{len(results)} claims: {', '.join(parts)}."
+    return f"{len(results)} claim{'s' * (len(results) != 1)}: {', '.join(parts)}."
 
 
 def terminal(results: Sequence[Mapping[str, Any]]) -> str:
-    """The ledger for a terminal of 100 columns, two lines for each claim."""
+    """The ledger for a terminal of 100 columns, a line for each claim and its evidence below."""
     lines = [f"{'claim (* primary)':37}{'verdict':19}{'evidence':14}{'seeds':9}paper's own table"]
     for result in results:
         seeds = f"{len(result['seeds'])} of {result['seeds_wanted']}" if result["seeds_wanted"] else "–"
         star = f"{result['id']}{' *' if result['primary'] else ''}"
         lines.append(f"{star:37}{result['verdict']:19}{result['evidence'] or '–':14}{seeds:9}{result['paper']}")
-        lines.append(f"  {shorten(evidence(result) or result['claim'], WIDTH - 2, placeholder=' ...')}")
+        lines += wrap(evidence(result), WIDTH, initial_indent="  ", subsequent_indent="  ")
     return "\n".join([*lines, "", summary(results)])
 
 
@@ -124,7 +124,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         about |= {"seeds": " ".join(map(str, result["seeds"])), "seeds_wanted": result["seeds_wanted"]}
         about |= {"later_seeds": " ".join(map(str, result["later_seeds"]))}
         for test in result["tests"] or [{}]:
-            words = {"shown": shown(test), "needed": needed_effect(test), "least_visible": least_visible(test),
+            words = {"shown": shown(test), "claimed": claimed(test), "visible_from": visible_from(test),
                      "paper_shown": amount(test["metric"], test["paper"])} if test else {}
             rows.append(about | words | {f"{name}{'_effect' if name == 'paper' else ''}": value
                                          for name, value in test.items() if name != "spoilt"})

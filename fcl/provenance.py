@@ -1,5 +1,6 @@
 """Where a number comes from: the code, the versions, the machine, the moment."""
 
+import functools
 import os
 import platform
 import re
@@ -35,6 +36,7 @@ def committed(path: Path, commit: str) -> str | None:
     return _git("show", f"{commit}:./{path.relative_to(folder).as_posix()}") if path.is_relative_to(folder) else None
 
 
+@functools.cache
 def in_history(commit: str) -> bool | None:
     """Whether the repository has a commit. None, unknown, in a download without history or a shallow clone."""
     if _git("cat-file", "-e", f"{commit}^{{commit}}") is not None:

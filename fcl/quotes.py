@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from fcl.ledger import evidence, summary
 from fcl.runs import project_root
 from fcl.verdicts import CONTRADICTED, UNTESTABLE
@@ -72,17 +70,16 @@ def refresh() -> list[Path]:
     """Write anew what the README and the prose of notebooks quote, and return the files that changed."""
     root, changed = project_root(), []
     for path in (root / "README.md", *sorted((root / "notebooks").glob("*.ipynb"))):
+        text = path.read_text(encoding="utf-8")
         if path.suffix == ".md":
-            text = path.read_text(encoding="utf-8")
             new = requoted(text, root / "figures")
         else:
-            notebook = nbformat.read(path, as_version=4)
-            text = nbformat.writes(notebook)
-            for cell in notebook.cells:
-                if cell.cell_type == "markdown":
-                    cell.source = requoted(cell.source, root / "figures")
-            new = nbformat.writes(notebook)
+            notebook = json.loads(text)
+            for cell in notebook["cells"]:
+                if cell["cell_type"] == "markdown":
+                    cell["source"] = requoted("".join(cell["source"]), root / "figures").splitlines(keepends=True)
+            new = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
         if new != text:
-            path.write_text(new if new.endswith("\n") else f"{new}\n", encoding="utf-8")
+            path.write_text(new, encoding="utf-8")
             changed.append(path)
     return changed

@@ -16,6 +16,7 @@ from fcl.stats import detectable, holm, interval, p_above
 SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE = "supported", "contradicted", "inconclusive", "not testable here"
 LEVEL = 0.05
 CONFIRMATORY, UNCHECKED = "confirmatory", "unchecked"  # how a run stands to a claim; else why it is exploratory
+SPOKEN = {"focal_indices": "F={}", "iterations": "{} iterations"}  # others speak for themselves
 Above = Callable[[np.ndarray, float], float]
 
 
@@ -125,11 +126,15 @@ def judge(claim: Claim, sources: Mapping[str, Stored], paper: Printed, ledger: P
     if not enough:
         exploratory = sorted(set.union(set(), *stand.values()) - {CONFIRMATORY, UNCHECKED})
         missing = f"{claim.seeds - len(deciding)} of {claim.seeds} seeds are missing"
+        missing = f"{missing} that could decide" if exploratory else missing
         result |= {"evidence": "exploratory" if exploratory else "partial",
                    "reason": "; ".join([missing, *(f"exploratory: {why}" for why in exploratory)])}
     if not shown:
         return result | {"evidence": ""}
-    result["tests"] = tests = run_tests(claim, source, shown)
+    try:
+        result["tests"] = tests = run_tests(claim, source, shown)
+    except ValueError as error:  # a spoilt run, or something that runs don't store
+        return result | {"reason": str(error)}
     for test, cell in zip(tests, paper_tests or [{}] * len(tests), strict=True):
         test["paper"] = cell.get("effect", math.nan)
     spoilt = next((test for test in tests if test["spoilt"]), None)
@@ -179,9 +184,10 @@ def _label(claim: Claim, name: str, value: Any) -> str:
     """A setting; or what tells one pair from the others."""
     if name == "setting":
         return value
-    varying = [(side, key) for side in (0, 1) for key in claim.pairs[value][side]
-               if len({str(pair[side].get(key)) for pair in claim.pairs}) > 1]
-    return " ".join(dict.fromkeys(str(claim.pairs[value][side][key]) for side, key in varying))
+    sides = [[SPOKEN.get(key, "{}").format(entry) for key, entry in claim.pairs[value][side].items()
+              if len({str(pair[side].get(key)) for pair in claim.pairs}) > 1] for side in (0, 1)]
+    others = [word for word in sides[1] if word not in sides[0]]
+    return " ".join(sides[0] + ["against"] * bool(others) + others)
 
 
 @functools.cache

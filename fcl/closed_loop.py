@@ -11,7 +11,7 @@ Shapes, as in fcl.metrics
 Words
     position     where the lens stands: at the start to begin with, afterwards at the last prediction. The steps between
                  the frames of one look are no moves.
-    move         from one position to the next; none where they are equal
+    move         from one position to the next; zero where they are equal, which ends in rest unless it is the first
     rest         two equal predictions running: it then looks from the same start for ever and nothing can change any more
 """
 
@@ -62,8 +62,8 @@ def trajectories(predictions: ArrayLike, labels: ArrayLike) -> dict[str, np.ndar
 
     settles_right, settles_wrong, cycles: bool, exactly one is true. It rests at most 1 from the label, it rests elsewhere,
         it never rests.
-    reversal_rate: bool, two non-zero moves, one after the other but for zero moves, have opposite signs (Zhu et al., CVPR
-        2025). Every cycle has such a reversal, and a lens that corrects itself before it rests has one too.
+    reversal_rate: bool, two non-zero moves running have opposite signs (Zhu et al., CVPR 2025). Every cycle has such a
+        reversal, and a lens that corrects itself before it rests has one too.
     moves: non-zero moves until rest. NaN in a cycle.
     final_error: |k - label| of the prediction where it rests; in a cycle the mean over its predictions, which is the mean
         error of a lens that is stopped after many looks, at random.
@@ -72,62 +72,79 @@ def trajectories(predictions: ArrayLike, labels: ArrayLike) -> dict[str, np.ndar
 
     Raises ValueError for arrays of other shapes or types, and for predictions outside 0..48.
     """
-    error = np.abs(errors(predictions, labels))
+    errors(predictions, labels)  # complains about wrong arrays
     k = np.asarray(predictions, dtype=np.int64)
     starts = k.shape[1]
     if k.min() < 0 or k.max() >= INDICES or starts > INDICES:
         raise ValueError(f"predictions must be indices 0..{INDICES - 1} for at most {INDICES} starts, "
                          f"got {k.min()}..{k.max()} for {starts}")
-    follow, start, steps = next_start(k, starts), np.arange(starts), INDICES - starts  # steps between m frames
-    look = steps + np.abs(k - (start + steps))  # travel of one look and of the move after it
+    looks = np.empty((*k.shape, 2 * starts + 1), np.int16)  # wide enough for a product of two moves
+    place = np.broadcast_to(np.arange(starts), k.shape)
+    for look in range(looks.shape[-1]):
+        looks[..., look] = np.take_along_axis(k, place, axis=1)
+        place = next_start(looks[..., look], starts)
+    final = looks[..., starts + 1:]  # by then every lens is at rest or in its cycle, and has gone round once
+    once = (final == final[..., :1]).cumsum(-1, dtype=np.int16) == 1  # a fixed point is a cycle of length 1
+    error = np.abs(final - np.asarray(labels, np.int16)[:, None, None])
+    return measure(looks[..., :starts + 1], (error * once).sum(-1) / once.sum(-1))
 
-    def at(place: np.ndarray, values: np.ndarray) -> np.ndarray:
-        return np.take_along_axis(values, place, axis=1)
 
-    place = position = np.broadcast_to(start, k.shape)
-    previous = np.full(k.shape, -1)  # none yet
-    moves, travel, direction = (np.zeros(k.shape, np.int64) for _ in range(3))
-    reversal, rests = np.zeros(k.shape, bool), np.zeros(k.shape, bool)
-    for _ in range(starts + 1):  # by then every lens is at rest, or once around its cycle
-        prediction, following = at(place, k), at(place, follow)
-        sign = np.sign(prediction - position)
-        reversal |= sign * direction < 0
-        direction = np.where(sign, sign, direction)
-        moves += sign != 0
-        travel += ~rests * at(place, look)
-        rests |= prediction == previous
-        travel += ~rests * (prediction - following)
-        place, position, previous = following, prediction, prediction
+def measure(looks: np.ndarray, final_error: np.ndarray) -> dict[str, np.ndarray]:
+    """As `trajectories`, of given trajectories.
 
-    home, around = place, np.ones(k.shape, bool)
-    total, length = np.zeros(k.shape), np.zeros(k.shape)
-    for _ in range(starts):  # once around the cycle; a fixed point is one of length 1
-        total, length = total + around * at(place, error), length + around
-        place = at(place, follow)
-        around &= place != home
-    final_error = total / length
+    looks (stacks, starts, looks): one prediction after the other, repeated once the lens rests. Whatever doesn't rest within
+    these looks counts as a cycle. final_error (stacks, starts).
+    """
+    starts = looks.shape[1]
+    steps = INDICES - starts  # between the m frames of a look
+    begin = np.broadcast_to(np.arange(starts, dtype=looks.dtype)[:, None], (*looks.shape[:2], 1))
+    moves = np.diff(looks, axis=-1, prepend=begin)
+    places = np.concatenate([begin, next_start(looks, starts)], axis=-1)  # where each look begins, and the one after
+    rests = looks[..., -1] == looks[..., -2]
+    resting = np.logical_or.accumulate(moves[..., 1:] == 0, axis=-1)  # at rest, from the second look on
+    looking = np.pad(~resting, [(0, 0), (0, 0), (2, 0)], constant_values=True)[..., :-1]  # until the confirming look
+    travel = looking * (steps + np.abs(looks - (places[..., :-1] + steps)))
+    travel[..., :-1] += looking[..., 1:] * (looks - places[..., 1:])[..., :-1]
+    right = final_error <= SETTLED
     return {
-        "settles_right": rests & (final_error <= SETTLED),
-        "settles_wrong": rests & (final_error > SETTLED),
+        "settles_right": rests & right,
+        "settles_wrong": rests & ~right,
         "cycles": ~rests,
-        "reversal_rate": reversal,
-        "moves": np.where(rests, moves, np.nan),
+        "reversal_rate": (moves[..., 1:] * moves[..., :-1] < 0).any(-1),
+        "moves": np.where(rests, np.count_nonzero(moves, axis=-1), np.nan),
         "final_error": final_error,
-        "travel": np.where(rests, travel, np.nan),
+        "travel": np.where(rests, travel.sum(-1), np.nan),
     }
 
 
-def outcomes(predictions: ArrayLike, labels: ArrayLike, start: int | None = None) -> dict[str, float]:
-    """Means of `trajectories` over all stacks and starts, or over one start alone (0: where phones begin).
+def sweep_travel(labels: ArrayLike, frames: int, increasing: bool = True) -> np.ndarray:
+    """Indices (stacks, 49) that a lens moves from each start to take m frames in one order and go to the label.
 
-    The first four are shares. moves and travel are means over the trajectories that come to rest; NaN if none does.
+        m - 1 + |g - (i + (m - 1))|,    or |g - (i - (m - 1))| in decreasing order
+
+    The answer is taken to be right, so labels alone decide. NaN where the frames would leave 0..48.
+    """
+    steps, start = frames - 1, np.arange(INDICES)
+    end = start + steps if increasing else start - steps
+    travel = steps + np.abs(np.asarray(labels, dtype=np.int64)[:, None] - end)
+    return np.where((end >= 0) & (end < INDICES), travel, np.nan)
+
+
+def means(found: dict[str, np.ndarray], start: int | None = None) -> dict[str, float]:
+    """Means over all stacks and starts, or over one start alone (0: where phones begin).
+
+    The first four of `trajectories` become shares. moves and travel are means over the trajectories that come to rest; NaN
+    if none does.
+    """
+    chosen = {name: values if start is None else values[:, start] for name, values in found.items()}
+    numbers = {name: values[~np.isnan(values)] for name, values in chosen.items()}
+    return {name: float(values.mean()) if values.size else float("nan") for name, values in numbers.items()}
+
+
+def outcomes(predictions: ArrayLike, labels: ArrayLike, start: int | None = None) -> dict[str, float]:
+    """`means` of `trajectories`.
 
     >>> outcomes([[1, 0, 2]], labels=[2])["cycles"]  # from 0 to 1 and back, and rest at 2
     0.6666666666666666
     """
-    means = {}
-    for name, values in trajectories(predictions, labels).items():
-        values = values if start is None else values[:, start]
-        values = values[~np.isnan(values)]
-        means[name] = float(values.mean()) if values.size else float("nan")
-    return means
+    return means(trajectories(predictions, labels), start)

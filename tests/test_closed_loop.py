@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fcl import closed_loop
-from fcl.closed_loop import next_start, outcomes, overshoot, path, trajectories
+from fcl.closed_loop import next_start, outcomes, overshoot, path, sweep_travel, trajectories
 
 NAMES = ["settles_right", "settles_wrong", "cycles", "reversal_rate", "moves", "final_error", "travel"]
 
@@ -125,6 +125,13 @@ def test_no_mean_where_nothing_rests():
 
 def test_overshooting_is_clipped_and_spares_those_that_stay():
     assert overshoot(np.array([[0, 0, 48, 5]], np.uint8)).tolist() == [[0, 0, 48, 6]]
+
+
+def test_the_order_of_frames_costs_travel_on_the_other_side():
+    up, down = sweep_travel([10, 30], 3), sweep_travel([10, 30], 3, increasing=False)
+    assert up[0, [0, 10, 20]].tolist() == [10, 4, 14] and down[0, [10, 20]].tolist() == [4, 10]
+    assert np.isnan(up[:, 47:]).all() and np.isnan(down[:, :2]).all() and np.isnan(up).sum() == np.isnan(down).sum() == 4
+    assert (sweep_travel([10], 1) == np.abs(10 - np.arange(49))).all()
 
 
 def test_wrong_arrays_are_refused():

@@ -42,10 +42,15 @@ def write_results(folder: Path, profile: str, settings: list[str], seeds: list[i
             for name, spread in SPREAD.items():
                 weights = runs.parse_weights(name).lambdas
                 config = Config.from_profile(profile, setting=setting, seed=seed, **weights)
-                group = folder / runs.group_name(config, profile)
                 noise = draw.normal(0, spread, (stacks, parse_setting(setting).starts))
-                argmax = np.clip(labels[:, None] + noise, 0, 48).astype(np.uint8)
-                half = argmax.astype(np.float16)
-                runs.write_predictions(group, name, Predictions(argmax, half, half / 20))
-                origin = {"split": "test", "count": stacks, "seed": 0, "digest": "made up"}
-                runs.write_record(group, config, profile=profile, stacks=origin, seconds={})
+                write_run(folder, config, np.clip(labels[:, None] + noise, 0, 48).astype(np.uint8), profile)
+
+
+def write_run(folder: Path, config: Config, argmax: np.ndarray, profile: str = "laptop") -> Path:
+    """A run with these predictions (stacks, starts) uint8, expected as the argmax, entropy a twentieth of it. Its record."""
+    group, half = folder / runs.group_name(config, profile), argmax.astype(np.float16)
+    name = runs.Weights.of(config).name
+    runs.write_predictions(group, name, Predictions(argmax, half, half / 20))
+    origin = {"split": "test", "count": len(argmax), "seed": 0, "digest": "made up"}
+    runs.write_record(group, config, profile=profile, stacks=origin, seconds={})
+    return group / f"{name}.json"

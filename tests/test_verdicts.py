@@ -8,9 +8,10 @@ import pytest
 import scipy.stats
 import yaml
 
-from fcl import arms, claims, provenance, runs, verdicts
+from fcl import claims, provenance, runs, verdicts
 from fcl.arms import Printed, Stored, middle_of_frontiers
 from fcl.config import Config
+from fcl.metrics import evaluate
 
 LABELS = np.arange(15, 33)  # 18 stacks, far enough from both ends for every error below
 STACKS = len(LABELS)
@@ -165,7 +166,7 @@ def test_what_spoils_a_verdict_is_named(folder):
 
 
 def test_primary_claims_must_pass_holm_together(folder):
-    write_seeds(folder, (0, 6, 0))  # p of support is 0.03 to 0.05: enough alone, not beside a second one like it
+    write_seeds(folder, (0, 0, 4))  # p of support is 0.03: enough alone, not beside a second one like it
     primary = {"primary": True, "tests": {"msd_star": ["lower", "slight"]}}
     (alone,) = judge(folder, primary)
     assert alone["verdict"] == "supported" and 0.025 < alone["p_support"] < 0.05
@@ -199,7 +200,7 @@ def test_arms_take_their_stacks_starts_and_factors(folder):
     near = source.categories == "near"
     argmax = swinging(1)
     assert measure("mae", {"stacks": "near"}, seed=1) == np.abs(argmax - LABELS[:, None])[near].mean()
-    assert measure("msd_star", {"times": 0.5}) == pytest.approx(2.0)
+    assert measure("msd_star", {"times": 0.5}) == pytest.approx(2.0, rel=1e-3)  # 25 starts on one side
     assert measure("signed_error", {}, starts="all") == pytest.approx(-4 / 49)  # 25 starts err far, 24 near
     assert measure("signed_error", {}, starts="common") == pytest.approx(-4 / 45)
     assert measure("mae", {"readout": "expected"}) == 4
@@ -294,5 +295,5 @@ def test_exploratory_runs_are_shown_and_do_not_decide(folder, monkeypatch):
 
 def test_permuted_labels_give_an_error_at_chance():
     labels = np.arange(49)  # over all shifts every pair of indices meets once: (n^2 - 1) / 3n
-    errors = [arms.evaluate(np.repeat(labels[:, None], 49, 1), np.roll(labels, shift))["mae"] for shift in range(49)]
+    errors = [evaluate(np.repeat(labels[:, None], 49, 1), np.roll(labels, shift))["mae"] for shift in range(49)]
     assert np.mean(errors) == pytest.approx((49**2 - 1) / (3 * 49)) and errors[0] == 0

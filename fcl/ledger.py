@@ -1,4 +1,4 @@
-"""The ledger of claims, computed from stored runs: on the terminal, as CSV and JSON, as HTML, in the README.
+"""The ledger of claims, computed from stored runs: on the terminal, as CSV and JSON, as HTML.
 
     python -m fcl.ledger [--claims FILE] [--profile laptop] [--source results|runs]
 

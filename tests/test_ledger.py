@@ -38,7 +38,7 @@ def test_the_terminal_s_table_fits_and_says_everything():
     partial = {"verdict": INCONCLUSIVE, "reason": "1 of 2 seeds are missing", "seeds": [0], "evidence": "partial"}
     text = ledger.terminal([RESULT, RESULT | partial, RESULT | {"tests": [], "seeds": [], "verdict": UNTESTABLE}])
     assert max(map(len, text.splitlines())) <= ledger.WIDTH
-    assert "1 of 2 seeds are missing" in text and "2 of 2" in text
+    assert "1 of 2 seeds are missing" in " ".join(text.split()) and "2 of 2" in text
     assert text.endswith("3 claims: 1 supported, 0 contradicted, 1 inconclusive, 1 not testable here.")
 
 

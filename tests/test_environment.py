@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from fcl import __version__, interpreter
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGETS = "figures all-figures render publish weights test test-all lab doctor bench environment".split()
+TARGETS = "figures all-figures render claims publish weights test test-all lab doctor bench environment".split()
 GPU_LIBRARIES = ("nvidia", "triton", "cuda")
 
 

@@ -7,6 +7,8 @@ CORES  := $(shell OMP_NUM_THREADS= nproc 2>/dev/null || getconf _NPROCESSORS_ONL
 SEEDS   = 0
 NAME    = table_a
 SETTINGS =
+SOURCE  = results
+CLAIMS  =
 TORCH   = $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 VENV    = .venv
 
@@ -25,7 +27,7 @@ PIP       = $(VENV)/bin/python -m pip --disable-pip-version-check
 # Compares what the notebooks give now with the outputs stored in them; notebooks/conftest.py says of which.
 NBVAL     = -m pytest --nbval --nbval-current-env -n 2 --dist loadscope notebooks
 
-.PHONY: help figures all-figures experiment render publish weights book test test-all lab doctor bench environment
+.PHONY: help figures all-figures experiment render claims publish weights book test test-all lab doctor bench environment
 .DEFAULT_GOAL = help
 
 help: ## this list
@@ -46,6 +48,9 @@ experiment: $(READY) ## the runs of one experiment alone, as NAME=table_c (a fil
 
 render: $(READY) ## tables and figures from the committed results, in a minute or two
 	$(RUN) -m fcl.render
+
+claims: $(READY) ## does it hold? Every claim and its verdict from committed results (CLAIMS=file: claims of your own)
+	@$(RUN) -m fcl.ledger --profile $(PROFILE) --source $(SOURCE) $(if $(CLAIMS),--claims "$(CLAIMS)")
 
 publish: $(READY) ## copy the finished runs to results/
 	$(RUN) -m fcl.runs publish --profile $(PROFILE)

@@ -13,6 +13,7 @@ from fcl.config import Config
 from fcl.runs import METHODS, closest, parse_weights, project_root
 from fcl.scenes import CATEGORIES
 
+LEDGER = Path("experiments") / "claims.yml"
 METRICS = {"signed_error": "steps", "mean_entropy": "nats", "entropy_at_msd_star": "nats"}  # unit of its margins
 METRICS |= dict.fromkeys(("mae", "rmse", "msd_star", "tv", "mae_at_msd_star", "parameters"), "relative")
 METRICS |= dict.fromkeys(("within0", "within1", "within2", "within4", "settles_right", "settles_wrong"), "share")
@@ -23,6 +24,7 @@ SOURCES = ("method", "weights", "frontier", "value")  # an arm has exactly one
 STACKS = ("all", *CATEGORIES, "wrong_at_truth", "right_at_truth", "hardest")
 CHOICES = {"method": METHODS, "readout": ("argmax", "expected"), "stacks": STACKS}
 TEXTS = ("id", "where", "claim")
+WORDING = ("where", "claim", "reason")  # what may be put better without becoming another claim
 USUAL = {"both": {}, "beyond": None, "settings": [], "each": [], "starts": "all", "profile": "laptop", "primary": False}
 MOST_PRIMARY = 8
 Arm = dict[str, Any]  # fields of a Config, one of SOURCES, and readout, stacks, times where given: no lists
@@ -52,11 +54,14 @@ class Claim:
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:
-    """Every claim of experiments/claims.yml, in its order. ValueError, naming the claim, for what is wrong."""
-    path, claims, place = path or project_root() / "experiments" / "claims.yml", {}, "the file"
+    """Every claim of experiments/claims.yml, or of another file, in its order. ValueError, naming the claim, for what is
+    wrong.
+
+    Another file needs no margins: it has those of experiments/claims.yml, and may add some.
+    """
+    path, claims, place = path or project_root() / LEDGER, {}, "the file"
     try:
-        ledger = yaml.safe_load(path.read_text(encoding="utf-8"))
-        _keys("the file", ledger, ("margins", "claims"))
+        ledger = _ledger(path.read_text(encoding="utf-8"), (project_root() / LEDGER).read_text(encoding="utf-8"))
         for name, margin in ledger["margins"].items():
             place = f"margin {name}"
             _keys("a margin", margin, ("unit", "value", "because"))
@@ -72,6 +77,30 @@ def load_claims(path: Path | None = None) -> list[Claim]:
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path.name}, {place}: {error}") from None
     return list(claims.values())
+
+
+def deciding_words(text: str, usual: str) -> dict[str, Any]:
+    """id -> all that decides a claim: its entry but for WORDING, each margin as its value. Two versions of a claim that
+    agree in it are one claim. text: of a file of claims; usual: of experiments/claims.yml.
+    """
+    ledger, decides = _ledger(text, usual), {}
+    for entry in ledger["claims"]:
+        tests = {metric: [direction, ledger["margins"][margin]["value"]]
+                 for metric, (direction, margin) in entry.get("tests", {}).items()}
+        decides[entry["id"]] = {name: value for name, value in entry.items() if name not in WORDING} | {"tests": tests}
+    return decides
+
+
+def _ledger(text: str, usual: str) -> dict[str, Any]:
+    ledger = yaml.safe_load(text)
+    _keys("the file", ledger, ("claims",), ("margins",))
+    _need(isinstance(ledger["claims"], list), "claims must be a list")
+    own = ledger.get("margins", {})
+    _need(isinstance(own, dict), "margins must be a mapping")
+    margins = own if text == usual else yaml.safe_load(usual)["margins"]
+    for name in own:
+        _need(own[name] == margins.get(name, own[name]), f"margin {name} is another in {LEDGER.name}: give it a new name")
+    return ledger | {"margins": margins | own}
 
 
 def config(arm: Arm, profile: str, setting: str | None = None, seed: int = 0) -> Config:

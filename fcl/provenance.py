@@ -1,5 +1,6 @@
 """Where a number comes from: the code, the versions, the machine, the moment."""
 
+import functools
 import os
 import platform
 import re
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "numpy", "safetensors")
+FOLDER = Path(__file__).parents[1]
 CODE = ("fcl", "experiments", "notebooks")  # what decides a result
 
 
 def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
+    command = ["git", "-C", str(FOLDER), *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):  # no git, or no repository: a downloaded archive
@@ -27,6 +29,20 @@ def code_state() -> dict[str, Any]:
     """{"commit", "clean"}: the commit, and whether the code is as committed. None where git can't say."""
     changes = _git("status", "--porcelain", "--", *CODE)
     return {"commit": _git("rev-parse", "HEAD"), "clean": None if changes is None else not changes}
+
+
+def committed(path: Path, commit: str) -> str | None:
+    """Text of a file of the project as it was at a commit; None where it wasn't there, or git can't say."""
+    inside = path.is_relative_to(FOLDER)
+    return _git("show", f"{commit}:./{path.relative_to(FOLDER).as_posix()}") if inside else None
+
+
+@functools.cache
+def in_history(commit: str) -> bool | None:
+    """Whether the repository has a commit. None, unknown, in a download without history or a shallow clone."""
+    if _git("cat-file", "-e", f"{commit}^{{commit}}") is not None:
+        return True
+    return False if _git("rev-parse", "--is-shallow-repository") == "false" else None
 
 
 def processor_name() -> str:

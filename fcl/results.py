@@ -114,15 +114,25 @@ def is_finished(folder: Path, run: str, config: "Config", digest: str) -> bool:
     return described and record["config"] == asdict(config) and record["stacks"]["digest"] == digest
 
 
-def _row(path: Path, labels: np.ndarray, digest: str) -> dict[str, Any]:
+def load_run(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The record (<run>.json, the path given) and the predictions of a run, which must fit each other and the stacks of
+    its folder. ResultsError otherwise.
+    """
     record, predictions = load_record(path), load_predictions(path.with_suffix(".npz"))
-    config, argmax = record["config"], predictions["argmax"]
-    setting = parse_setting(config["setting"])
+    config, scored = record["config"], _load_arrays(_labels_file(path.parents[1]))
     weights = Weights(config["lambda_msd"], config["lambda_kld"], config["lambda_jsd"])
     if weights != parse_weights(record["weights"]):
         raise _refusal(path, f"contradicts itself: by its config, its weights are {weights.name}")
-    if record["stacks"]["digest"] != digest or argmax.shape != (len(labels), setting.starts):
+    shape = len(scored["labels"]), parse_setting(config["setting"]).starts
+    if record["stacks"]["digest"] != str(scored["digest"]) or predictions["argmax"].shape != shape:
         raise _refusal(path, f"was scored on other stacks than {_labels_file(path.parents[1])} describes")
+    return record, predictions
+
+
+def _row(path: Path, labels: np.ndarray) -> dict[str, Any]:
+    record, predictions = load_run(path)
+    config, argmax = record["config"], predictions["argmax"]
+    setting, weights = parse_setting(config["setting"]), parse_weights(record["weights"])
     entropy = predictions["entropy"] if "entropy" in predictions else predictions["mean_entropy"]
     row = {
         "profile": record["profile"], "data": record["data"], "model": config["model"],
@@ -149,7 +159,7 @@ def read_results(
     where a number belongs.
     """
     folder = Path(folder).absolute()
-    labels, digest = test_labels(folder)[0], _digest(folder)
+    labels = test_labels(folder)[0]
     if expected is None:
         found = [path for kind in ("json", "npz") for path in folder.glob(f"[!.]*/[!.]*.{kind}")]
         paths = {path.with_suffix(".json") for path in found if path.name != "group.json"}
@@ -157,7 +167,7 @@ def read_results(
         paths = {folder / f"{run}.json" for run in expected}
     if not paths:
         raise ResultsError(f"no runs in {folder}: make them with `make figures PROFILE={folder.parent.name}`")
-    table = pd.DataFrame([_row(path, labels, digest) for path in sorted(paths)])
+    table = pd.DataFrame([_row(path, labels) for path in sorted(paths)])
     twice = table.path[table.identity.duplicated(keep=False)]
     if len(twice):
         raise ResultsError(f"the same run is there twice, remove one: {', '.join(sorted(twice))}")

@@ -1,4 +1,4 @@
-"""Intervals over seeds and the floor of a sensor that cannot tell the two sides of focus apart.
+"""Intervals and tests over seeds, and the floor of a sensor that cannot tell the two sides of focus apart.
 
 A seed is one complete training. All seeds are scored on the same test stacks, so an interval over seeds says
 how much a number moves when the training is repeated; it doesn't say how much it would move on other stacks.
@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import bootstrap
+from scipy.optimize import brentq
+from scipy.stats import bootstrap, nct
 from scipy.stats import t as student_t
 
 
@@ -53,6 +54,50 @@ def bootstrap_stacks(values: ArrayLike, level: float = 0.95) -> tuple[float, flo
     values = np.asarray(values, dtype=np.float64)
     found = bootstrap((values,), np.mean, n_resamples=2000, confidence_level=level, method="percentile", rng=0)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def p_above(values: ArrayLike, bound: float = 0.0) -> float:
+    """How surely the mean of independent values lies above a bound: 1 - the level of the interval that ends there.
+
+        p = 2 (1 - T((mean - bound) sqrt(n) / s)),  T of Student's t with n - 1 degrees of freedom
+
+    So p < 0.05 says that the whole 95 % interval of `interval` lies above. values (n,), n > 1. 1 if the mean doesn't lie
+    above; 0 if it does and all values are equal.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    gap, spread = values.mean() - bound, values.std(ddof=1) / math.sqrt(len(values))
+    if not gap > 0:
+        return 1.0
+    return float(2 * student_t.sf(gap / spread, len(values) - 1)) if spread else 0.0
+
+
+def detectable(values: ArrayLike, level: float = 0.95, power: float = 0.8) -> float:
+    """The smallest true mean whose interval would lie above 0 with probability `power`, by noncentral Student's t.
+
+    d s / sqrt(n), where 1 - T_d(t(n - 1, (1 + level) / 2)) = power and T_d has noncentrality d. values (n,), n > 1: what
+    counts is how many they are and how they spread, s; the result is in their unit.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    least = student_t.ppf((1 + level) / 2, len(values) - 1)
+    shift = brentq(lambda d: nct.sf(least, len(values) - 1, d) - power, 0, 3 * least + 5)
+    return float(shift * values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Holm's step-down procedure: adjusted p values (m,), of which those at most alpha pass at family-wise level alpha.
+
+    With p_(1) <= ... <= p_(m), adjusted p_(k) = max over j <= k of (m - j + 1) p_(j), at most 1.
+    Holm, Scandinavian Journal of Statistics 6, 1979.
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = p.argsort()
+    steps = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
+    adjusted = np.empty_like(p)
+    adjusted[order] = steps.clip(max=1.0)
+    return adjusted
 
 
 def sign_ambiguity_floor(labels: ArrayLike | None = None, indices: int = 49) -> float:

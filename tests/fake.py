@@ -56,16 +56,29 @@ def write_runs(folder: Path, profile: str, pairs: Iterable[tuple[Config, str]]) 
     for config, name in pairs:
         weights, setting = runs.parse_weights(name), parse_setting(config.setting)
         config = replace(config, **weights.lambdas)
-        group = folder / runs.group_name(config, profile)
         pull = weights.msd / 6 + weights.kld / 4 + weights.jsd / 32
         noise = draw.normal(0, 4 / (1 + 0.4 * pull) / (1 + setting.frames / 5), (STACKS, setting.starts))
         noise += draw.normal(0, 1 + 0.3 * pull, (STACKS, 1)) + draw.normal(0, 0.1)
         expected = np.clip(labels[:, None] + noise, 0, 48)
-        values = [expected.astype(np.uint8), expected.astype(np.float16), (2.5 + noise / 20).astype(np.float16)]
-        runs.write_predictions(group, name, Predictions(*values))
-        origin = {"split": "test", "count": STACKS, "seed": 0, "digest": "made up"}
+        values = Predictions(expected.astype(np.uint8), expected.astype(np.float16), (2.5 + noise / 20).astype(np.float16))
         seconds = {"trunk": 20.0, "branch": 20.0 + 0.2 * pull, "predict": 2.0}
-        runs.write_record(group, config, profile=profile, stacks=origin, seconds=seconds)
+        write_run(folder, config, values, profile, seconds)
+
+
+def write_run(
+    folder: Path, config: Config, predictions: Predictions | np.ndarray, profile: str = "laptop",
+    seconds: dict[str, float] | None = None,
+) -> Path:
+    """A run with these predictions, or with these argmax (stacks, starts) uint8: then the expected index is as well,
+    and the entropy a twentieth of it. Its record."""
+    if not isinstance(predictions, Predictions):
+        half = predictions.astype(np.float16)
+        predictions = Predictions(predictions, half, half / 20)
+    group, name = folder / runs.group_name(config, profile), runs.Weights.of(config).name
+    runs.write_predictions(group, name, predictions)
+    origin = {"split": "test", "count": len(predictions.argmax), "seed": 0, "digest": "made up"}
+    runs.write_record(group, config, profile=profile, stacks=origin, seconds=seconds or {})
+    return group / f"{name}.json"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Intervals against SciPy and tables of Student's t; the floor against loops over every start."""
 
 import doctest
+import itertools
 
 import numpy as np
 import pytest
@@ -41,6 +42,45 @@ def test_paired_difference_agrees_with_scipy_and_wants_pairs():
     assert np.allclose([mean - half, mean + half], expected)
     with pytest.raises(ValueError, match="same seeds on both sides"):
         stats.paired_difference(values, baseline[:-1])
+
+
+def test_pooled_trunks_are_covered_too_though_their_settings_differ():
+    random = np.random.default_rng(5)
+    truth = random.normal(-0.2, 0.05, 10)  # one effect for each setting; the claim is about their mean
+    draws = truth[:, None] + random.normal(0, 0.05, (2000, 10, 6))
+    covered = [abs(mean - truth.mean()) <= half for mean, half in (stats.interval(draw.ravel()) for draw in draws)]
+    assert np.mean(covered) >= 0.95  # more than promised: what settings differ by is counted as chance
+
+
+def test_p_is_that_of_the_interval_that_ends_at_the_bound():
+    values = np.random.default_rng(6).normal(0.3, 0.4, 6)
+    for bound in (values.mean() - 0.5, values.mean() - 0.01):
+        p = stats.p_above(values, bound)
+        assert p == pytest.approx(scipy.stats.ttest_1samp(values, bound).pvalue)
+        mean, half = stats.interval(values, level=1 - p)
+        assert mean - half == pytest.approx(bound)
+    assert stats.p_above(values, values.mean() + 0.01) == 1
+    assert stats.p_above([0.0, 0.0, 0.0]) == 1 and stats.p_above([0.5, 0.5, 0.5]) == 0  # nothing varies
+
+
+def test_a_detectable_effect_is_detected_in_four_of_five_repetitions():
+    random = np.random.default_rng(7)
+    for units in (3, 6):
+        values = random.normal(0, 1, units)
+        values = (values - values.mean()) / values.std(ddof=1)
+        draws = random.normal(stats.detectable(values), 1, (20_000, units))
+        found = draws.mean(1) > scipy.stats.t.ppf(0.975, units - 1) * draws.std(1, ddof=1) / np.sqrt(units)
+        assert found.mean() == pytest.approx(0.8, abs=0.012)
+
+
+def test_holm_agrees_with_a_case_by_hand_and_with_closed_testing():
+    # 4 * 0.005, 3 * 0.01, 2 * 0.03; then 0.04 would be lower than the one before, which it may not be.
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    p = np.random.default_rng(8).uniform(0, 0.2, 5)
+    for i in range(5):  # Holm rejects what Bonferroni rejects in every family that has it
+        families = [family for size in range(1, 6) for family in itertools.combinations(range(5), size) if i in family]
+        assert stats.holm(p)[i] == pytest.approx(min(1, max(len(family) * p[list(family)].min() for family in families)))
 
 
 def test_floor_for_uniform_labels_is_that_of_the_best_guess_in_every_case():

@@ -1,0 +1,302 @@
+"""Verdicts: every branch of the rules against hand-made effects, and claims on stored runs with known effects."""
+
+import subprocess
+
+import fake
+import numpy as np
+import pytest
+import scipy.stats
+import yaml
+
+from fcl import claims, provenance, runs, verdicts
+from fcl.arms import Printed, Stored, middle_of_frontiers
+from fcl.config import Config
+from fcl.metrics import evaluate
+
+LABELS = np.arange(15, 33)  # 18 stacks, far enough from both ends for every error below
+STACKS = len(LABELS)
+BASE = {"id": "one", "seeds": 3, "where": "here", "claim": "something", "treatment": {"method": "fcl"},
+        "control": {"method": "baseline"}, "settings": ["D1"], "tests": {"msd_star": ["lower", "visible"]}}
+
+
+def units(mean, half):
+    """Six effects with this mean and half width of their 95 % interval."""
+    values = np.array([-1.0, 1, -1, 1, -1, 1])
+    return mean + half * values * np.sqrt(6) / values.std(ddof=1) / scipy.stats.t.ppf(0.975, 5)
+
+
+BRANCHES = [  # direction, mean, half width, verdict; the margin is 0.05
+    ("lower", -0.10, 0.05, "supported"), ("lower", -0.06, 0.07, "inconclusive"), ("lower", -0.04, 0.02, "inconclusive"),
+    ("lower", -0.03, 0.01, "contradicted"), ("lower", 0.10, 0.05, "contradicted"), ("lower", 0.0, 0.2, "inconclusive"),
+    ("higher", 0.10, 0.05, "supported"), ("higher", 0.04, 0.02, "inconclusive"), ("higher", -0.1, 0.05, "contradicted"),
+    ("not_higher", 0.0, 0.04, "supported"), ("not_higher", -0.2, 0.1, "supported"), ("not_higher", 0.0, 0.1, "inconclusive"),
+    ("not_higher", 0.10, 0.05, "contradicted"), ("not_higher", 0.04, 0.02, "inconclusive"),
+    ("not_lower", 0.0, 0.04, "supported"), ("not_lower", -0.1, 0.05, "contradicted"), ("not_lower", 0, 0.1, "inconclusive"),
+    ("equal", 0.0, 0.04, "supported"), ("equal", 0.02, 0.01, "supported"), ("equal", 0.10, 0.05, "contradicted"),
+    ("equal", -0.1, 0.05, "contradicted"), ("equal", 0.04, 0.02, "inconclusive"), ("equal", 0.0, 0.1, "inconclusive"),
+]
+
+
+@pytest.mark.parametrize(("direction", "mean", "half", "expected"), BRANCHES)
+def test_each_branch_of_the_rules(direction, mean, half, expected):
+    support, contradiction = verdicts.p_values(units(mean, half), direction, 0.05, 0.05)
+    assert verdicts.decide([support], [contradiction]) == expected
+
+
+def test_p_values_say_what_the_interval_says():
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        values, s = random.normal(random.normal(0, 0.1), 0.1, 6), 0.05
+        m, (lo, hi) = values.mean(), scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        rules = {  # (supported, contradicted), as the head of claims.yml words them
+            "higher": (lo > 0 and m >= s, hi < s),
+            "lower": (hi < 0 and -m >= s, -lo < s),
+            "not_higher": (hi < s, lo > 0 and m >= s),
+            "not_lower": (-lo < s, hi < 0 and -m >= s),
+            "equal": (-s < lo and hi < s, (lo > 0 or hi < 0) and abs(m) >= s),
+        }
+        for direction, expected in rules.items():
+            assert tuple(p < 0.05 for p in verdicts.p_values(values, direction, s, s)) == expected, direction
+
+
+def test_margins_of_ratios_are_logarithms_and_several_tests_share_the_level():
+    assert verdicts.limits("mae", 0.05) == pytest.approx((-np.log(0.95), np.log(1.05)))
+    assert verdicts.limits("cycles", 0.05) == (0.05, 0.05)
+    assert verdicts.decide([0.01, 0.04], [1, 1]) == "supported" and verdicts.decide([0.01, 0.06], [1, 1]) == "inconclusive"
+    assert verdicts.decide([1, 1, 1], [0.02, 1, 1]) == "inconclusive"  # 3 x 0.02
+    assert verdicts.decide([1, 1, 1], [0.01, 1, 1]) == "contradicted"
+
+
+# Claims on stored runs
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """results/laptop/simulated of a project with made-up weights; what is written there is confirmatory."""
+    experiments = tmp_path / "experiments"
+    experiments.mkdir()
+    for name in ("profiles.yml", "claims.yml", "paper.yml"):
+        (experiments / name).write_text((fake.ROOT / "experiments" / name).read_text(encoding="utf-8"), encoding="utf-8")
+    chosen = {setting: fake.WEIGHTS for setting in ("D1", "D3", "I1")}
+    (experiments / "weights.yml").write_text(yaml.safe_dump({"laptop": {"afpe": chosen}}))
+    for module in (runs, claims, verdicts):
+        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(runs, "provenance", lambda **machine: {
+        "code": {"commit": "abc", "clean": True}, "versions": {}, "machine": {}, "peak_memory_mb": 1, "finished": ""})
+    monkeypatch.setattr(verdicts, "standing", lambda claim, record, ledger: verdicts.CONFIRMATORY)
+    path = tmp_path / "results" / "laptop" / "simulated"
+    path.mkdir(parents=True)
+    about = {"labels": LABELS, "categories": np.array(["plain", "near"] * (STACKS // 2)), "digest": np.asarray("made up")}
+    np.savez(path / "test.npz", positions=np.zeros((STACKS, 2)), **about)
+    return path
+
+
+def swinging(far, starts=49, step=4):
+    """Predictions off by +step and -step in turn, one more in the first `far` stacks: MSD* and MAE are step + far / 18."""
+    size = step + (np.arange(STACKS) < far)
+    return (LABELS[:, None] + size[:, None] * np.where(np.arange(starts) % 2, 1, -1)).astype(np.uint8)
+
+
+def write(folder, weights, seed, far, setting="D1", step=4, **fields):
+    config = Config.from_profile("laptop", setting=setting, seed=seed, **runs.parse_weights(weights).lambdas, **fields)
+    return fake.write_run(folder, config, swinging(far, 50 - int(setting[1]), step))
+
+
+def write_seeds(folder, treatment=(0, 1, 2), control=(9, 9, 9)):
+    for seed, (ours, theirs) in enumerate(zip(treatment, control)):
+        write(folder, "msd4+kld4", seed, ours)
+        write(folder, "baseline", seed, theirs)
+
+
+def judge(folder, *changes):
+    path = folder.parents[2] / "experiments" / "mine.yml"
+    entries = [BASE | {"id": f"c{number}"} | change for number, change in enumerate(changes)]
+    path.write_text(yaml.safe_dump({"claims": entries}))
+    paper = Printed(folder.parents[2] / "experiments" / "paper.yml")
+    return verdicts.judge_all(claims.load_claims(path), {"laptop": Stored(folder)}, paper, path)
+
+
+def test_effect_interval_and_verdict_of_known_runs(folder):
+    write_seeds(folder)
+    (result,) = judge(folder, {})
+    expected = np.log((4 + np.array([0, 1, 2]) / 18) / 4.5)
+    (test,) = result["tests"]
+    assert test["effect"] == pytest.approx(expected.mean())
+    interval = scipy.stats.ttest_1samp(expected, 0).confidence_interval()
+    assert (test["low"], test["high"]) == pytest.approx(tuple(interval))
+    assert result["verdict"] == "supported" and result["evidence"] == "confirmatory" and result["seeds"] == [0, 1, 2]
+    assert result["runs"][0] == "afpe-D1-F4-seed0/baseline" and len(result["runs"]) == 6
+    # Table A, D1: 1.070 against 1.338.
+    assert result["paper"] == "yes" and test["paper"] == pytest.approx(np.log(1.070 / 1.338))
+
+
+def test_too_few_seeds_are_counted_and_later_ones_change_nothing(folder):
+    write_seeds(folder, (0, 1), (9, 9))
+    (few,) = judge(folder, {})
+    assert (few["verdict"], few["reason"]) == ("inconclusive", "1 of 3 seeds are missing") and few["tests"]
+    write(folder, "baseline", 2, 9)  # half of a seed is none
+    assert judge(folder, {})[0]["seeds"] == [0, 1]
+    write_seeds(folder)
+    before = judge(folder, {})[0]
+    write(folder, "baseline", 7, 0)
+    write(folder, "msd4+kld4", 7, 18)
+    after = judge(folder, {})[0]
+    assert after["later_seeds"] == [7] and after["verdict"] == before["verdict"] == "supported"
+    later = after["tests"][0].pop("effect_with_later")
+    assert after["tests"] == before["tests"] and later > before["tests"][0]["effect"]
+
+
+def test_no_runs_untestable_claims_and_unchosen_weights(folder):
+    assert judge(folder, {})[0]["reason"] == "there are no runs of the profile laptop here"
+    write_seeds(folder)
+    told, unchosen, paper = judge(folder, {}, {"settings": ["D5"]}, {"profile": "paper"})
+    assert told["verdict"] == "supported" and unchosen["reason"] == "3 of 3 seeds are missing"
+    assert paper["verdict"] == "not testable here" and "profile paper" in paper["reason"]
+
+
+def test_what_spoils_a_verdict_is_named(folder):
+    for seed in range(3):
+        write(folder, "msd4+kld4", seed, 0, step=4)
+        config = Config.from_profile("laptop", seed=seed)
+        fake.write_run(folder, config, np.repeat(LABELS[:, None], 49, 1).astype(np.uint8))  # MSD* 0: no ratio
+    (result,) = judge(folder, {})
+    assert result["verdict"] == "inconclusive"
+    assert "msd_star gives no finite effect: see afpe-D1-F4-seed0" in result["reason"]
+    (folder / "afpe-D1-F4-seed1" / "msd4+kld4.npz").unlink()
+    assert "seed1/msd4+kld4.npz is missing" in judge(folder, {})[0]["reason"]
+
+
+def test_primary_claims_must_pass_holm_together(folder):
+    write_seeds(folder, (0, 0, 4))  # p of support is 0.03: enough alone, not beside a second one like it
+    primary = {"primary": True, "tests": {"msd_star": ["lower", "slight"]}}
+    (alone,) = judge(folder, primary)
+    assert alone["verdict"] == "supported" and 0.025 < alone["p_support"] < 0.05
+    both = judge(folder, primary, primary)
+    assert [result["verdict"] for result in both] == ["inconclusive"] * 2
+    assert "not among 2 primary claims" in both[0]["reason"]
+    assert both[0]["p_support"] == pytest.approx(2 * alone["p_support"])
+
+
+def test_a_method_of_weight_zero_is_the_baseline_and_earns_nothing(folder):
+    write_seeds(folder)
+    (same,) = judge(folder, {"treatment": {"weights": "baseline"}})
+    assert same["tests"][0]["effect"] == 0 and same["verdict"] == "contradicted"
+
+
+def test_pairs_of_different_scenes_are_never_credited_to_fcl(folder):
+    for seed in range(3):
+        write(folder, "baseline", seed, 9)
+        write(folder, "msd4+kld4", seed, 0, pairing="shuffled")
+    credited, control = judge(folder, {}, {"treatment": {"method": "fcl", "pairing": "shuffled"}})
+    assert credited["seeds"] == [] and credited["verdict"] == "inconclusive"
+    assert control["seeds"] == [0, 1, 2] and control["verdict"] == "supported"  # it has an arm of its own, by name
+
+
+def test_arms_take_their_stacks_starts_and_factors(folder):
+    write_seeds(folder)
+    source = Stored(folder)
+
+    def measure(metric, arm, seed=0, starts="all"):
+        return source.measure(metric, {"method": "fcl"} | arm, "D1", seed, starts, (0, 1, 2))
+
+    near = source.categories == "near"
+    argmax = swinging(1)
+    assert measure("mae", {"stacks": "near"}, seed=1) == np.abs(argmax - LABELS[:, None])[near].mean()
+    assert measure("msd_star", {"times": 0.5}) == pytest.approx(2.0, rel=1e-3)  # 25 starts on one side
+    assert measure("signed_error", {}, starts="all") == pytest.approx(-4 / 49)  # 25 starts err far, 24 near
+    assert measure("signed_error", {}, starts="common") == pytest.approx(-4 / 45)
+    assert measure("mae", {"readout": "expected"}) == 4
+    assert np.isnan(measure("mae", {"stacks": "right_at_truth"})) and measure("mae", {"stacks": "wrong_at_truth"}) == 4
+    # The two stacks (a tenth of 18) with the largest spread in the other seeds: those that err by one more in both.
+    assert source._stacks({"method": "fcl", "stacks": "hardest"}, "D1", 0, "all", (0, 1, 2)).nonzero()[0].tolist() == [0, 1]
+    assert measure("cycles", {}) + measure("settles_right", {}) + measure("settles_wrong", {}) == pytest.approx(1)
+
+
+def test_pairs_settings_wins_and_differences_of_differences(folder):
+    for seed in range(3):
+        for setting, far in (("D1", 9), ("I1", 9), ("D3", 0)):
+            write(folder, "baseline", seed, far, setting)
+            write(folder, "msd4+kld4", seed, 0 if setting == "I1" else far, setting)
+    settings = {"settings": ["D1", "I1"], "tests": {"mae": ["lower", "gain"]}}
+    own = {"settings": [], "treatment": {"setting": "I1", "method": "fcl"},
+           "control": {"setting": "I1", "method": "baseline"},
+           "beyond": {"treatment": {"setting": "D3", "method": "fcl"}, "control": {"setting": "D1", "method": "fcl"}},
+           "tests": {"mae": ["lower", "gain"]}}
+    pooled, apart, wins, beyond = judge(folder, settings, settings | {"each": ["setting"]},
+                                        settings | {"tests": {"wins": ["higher", "frequent"]}}, own)
+    gain = np.log(4 / 4.5)
+    assert pooled["tests"][0]["n"] == 6 and pooled["tests"][0]["effect"] == pytest.approx(gain / 2)
+    assert [(test["of"], test["n"]) for test in apart["tests"]] == [("D1", 3), ("I1", 3)]
+    assert apart["verdict"] == "contradicted"  # nothing happens in D1
+    assert wins["tests"][0]["n"] == 3 and wins["tests"][0]["effect"] == pytest.approx(0.25)  # I1 won, D1 tied
+    assert beyond["tests"][0]["effect"] == pytest.approx(0) and beyond["tests"][0]["n"] == 3
+
+
+def test_frontiers_are_read_at_the_middle_of_what_both_reach():
+    one, other = np.array([[4.0, 1.0], [2.0, 2.0]]), np.array([[3.0, 5.0], [1.0, 7.0]])
+    assert middle_of_frontiers(one, other) == pytest.approx((1.75, 5.5))  # MSD* 2.5
+    twice = np.array([[4.0, 1.0], [1.0, 4.0], [4.0, 0.0]])
+    assert middle_of_frontiers(twice, np.array([[3.0, 5.0], [2.0, 6.0]]))[0] == pytest.approx(2.0)  # 2.5 or 2.0
+    assert np.isnan(middle_of_frontiers(one, one - [5, 0])).all()
+
+
+def test_the_paper_contradicts_its_own_sentence_where_f_is_eight():
+    paper = Printed(fake.ROOT / "experiments" / "paper.yml")
+    told = {claim.id: verdicts.printed(claim, paper)[0] for claim in claims.load_claims()}
+    assert told["fcl-steadier-everywhere"] == "yes" and told["fcl-more-accurate-for-each-f"] == "no"
+    assert told["hunting-rarer"] == "–" and told["l2a-fcl-steadier"] == "–"
+    (claim,) = [claim for claim in claims.load_claims() if claim.id == "fcl-more-accurate-for-each-f"]
+    last = [test for test in verdicts.printed(claim, paper)[1] if test["metric"] == "mae"][-1]
+    assert last["effect"] == pytest.approx(np.log(1.908 / 1.851))
+
+
+def test_a_run_decides_only_if_its_commit_held_the_claim(tmp_path, monkeypatch):
+    def git(*arguments):
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(**changes):
+        kept = {name: value for name, value in (BASE | changes).items() if value is not None}
+        ledger.write_text(yaml.safe_dump({"margins": margins, "claims": [kept]}))
+        git("add", "."), git("commit", "-m", "x")
+        return git("rev-parse", "HEAD")
+
+    (tmp_path / "experiments").mkdir()
+    ledger, margins = tmp_path / claims.LEDGER, {"visible": {"unit": "relative", "value": 0.05, "because": "so"}}
+    for module in (claims, verdicts):
+        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(provenance, "FOLDER", tmp_path)
+    git("init", "-q")
+    other = commit(seeds=2)
+    reworded = commit(claim="put otherwise")
+    margins["visible"]["value"] = 0.04
+    milder = commit()
+    margins["visible"]["value"] = 0.05
+    now = commit()
+    (claim,) = claims.load_claims(ledger)
+
+    def stands(commit, clean=True):
+        return verdicts.standing(claim, {"code": {"commit": commit, "clean": clean}}, ledger)
+
+    assert stands(now) == stands(reworded) == "confirmatory"
+    assert stands(other) == stands(milder) == "trained before the claim was written down"
+    assert "not committed" in stands(now, clean=False) and "outside" in stands(None)
+    assert "not in the history" in stands("0" * 40)
+    provenance.in_history.cache_clear()
+    monkeypatch.setattr(provenance, "_git", lambda *arguments: None)  # a download without history
+    assert stands(now) == "unchecked"
+    provenance.in_history.cache_clear()
+
+
+def test_exploratory_runs_are_shown_and_do_not_decide(folder, monkeypatch):
+    write_seeds(folder)
+    monkeypatch.setattr(verdicts, "standing", lambda claim, record, ledger: "trained before the claim was written down")
+    (result,) = judge(folder, {})
+    assert (result["verdict"], result["would_be"], result["evidence"]) == ("inconclusive", "supported", "exploratory")
+    assert "trained before the claim was written down" in result["reason"]
+
+
+def test_permuted_labels_give_an_error_at_chance():
+    labels = np.arange(49)  # over all shifts every pair of indices meets once: (n^2 - 1) / 3n
+    errors = [evaluate(np.repeat(labels[:, None], 49, 1), np.roll(labels, shift))["mae"] for shift in range(49)]
+    assert np.mean(errors) == pytest.approx((49**2 - 1) / (3 * 49)) and errors[0] == 0

@@ -18,19 +18,19 @@ WITHIN = (0, 1, 2, 4)  # the tolerances that "Learning to Autofocus" reports
 
 def mae(predictions: ArrayLike, labels: ArrayLike) -> float:
     """Mean absolute error over all samples: mean_{s,i} |yhat_si - g_s|."""
-    return float(np.abs(_errors(predictions, labels)).mean())
+    return float(np.abs(errors(predictions, labels)).mean())
 
 
 def rmse(predictions: ArrayLike, labels: ArrayLike) -> float:
     """Root mean squared error over all samples: sqrt(mean_{s,i} (yhat_si - g_s)^2)."""
-    return float(np.sqrt(np.square(_errors(predictions, labels)).mean()))
+    return float(np.sqrt(np.square(errors(predictions, labels)).mean()))
 
 
 def within(predictions: ArrayLike, labels: ArrayLike, k: int) -> float:
     """Fraction of all samples, in [0, 1], with |yhat_si - g_s| <= k. ValueError for a negative k."""
     if not k >= 0:
         raise ValueError(f"k must be 0 or more steps, got {k}")
-    return float((np.abs(_errors(predictions, labels)) <= k).mean())
+    return float((np.abs(errors(predictions, labels)) <= k).mean())
 
 
 def msd_star(predictions: ArrayLike) -> float:
@@ -66,8 +66,8 @@ def evaluate(predictions: ArrayLike, labels: ArrayLike) -> dict[str, float]:
     }
 
 
-def _errors(predictions: ArrayLike, labels: ArrayLike) -> np.ndarray:
-    """Signed errors (stacks, starts)."""
+def errors(predictions: ArrayLike, labels: ArrayLike) -> np.ndarray:
+    """Signed errors yhat_si - g_s (stacks, starts), negative = too far."""
     predictions = _integers("predictions (stacks, starts)", predictions, axes=2)
     labels = _integers("labels (stacks,)", labels, axes=1)
     if len(predictions) != len(labels):

@@ -165,32 +165,41 @@ def _smooth(curve: pd.DataFrame) -> pd.DataFrame:
 
 
 def hunting_curve(predictions: Mapping[str, np.ndarray], label: int) -> Figure:
-    """Predicted index against the index of the first observed slice, one stack.
-
-    The left graphs of Figures G to N. predictions: run name -> (starts,) int; label is the true index, the
-    red line. Where a curve meets the diagonal the lens would stay. The ideal curve is flat and on the line.
-    """
+    """Predicted index against the index of the first observed slice, one stack: `hunting_panel` by itself."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(COLUMN, 3.2))
-        axes.plot([0, 48], [0, 48], color=QUIET, linewidth=0.7)
-        axes.text(45, 47, "stay", ha="right", va="bottom", fontsize=7, color=QUIET)
-        axes.axhline(label, color=TRUTH, linewidth=0.8)
-        for name, curve in predictions.items():
-            style = look(name, list(predictions)) | {"markevery": 4}
-            axes.plot(np.arange(len(curve)), curve, label=NAMES.get(name, name), **style)
-        axes.set(xlabel="index of the first slice", ylabel="predicted index", xlim=(-1, 49), ylim=(-1, 49))
+        hunting_panel(axes, predictions, label)
+        axes.set(xlabel="index of the first slice", ylabel="predicted index")
         axes.set_title(f"true index {label} (red line)")
         figure.legend(loc="outside lower center", ncols=min(3, len(predictions)))
     return figure
 
 
+def hunting_panel(
+    panel: Axes, predictions: Mapping[str, np.ndarray], label: int, names: Mapping[str, str] = NAMES
+) -> None:
+    """The left graphs of Figures G to N: predicted index against start, one stack.
+
+    predictions: run name -> (starts,) int; label is the true index, the red line; names: run name -> legend. Where a curve
+    meets the diagonal the lens would stay. The ideal curve is flat and on the line.
+    """
+    panel.plot([0, 48], [0, 48], color=QUIET, linewidth=0.7)
+    panel.text(45, 47, "stay", ha="right", va="bottom", fontsize=7, color=QUIET)
+    panel.axhline(label, color=TRUTH, linewidth=0.8)
+    for name, curve in predictions.items():
+        style = look(name, list(predictions)) | {"markevery": 4}
+        panel.plot(np.arange(len(curve)), curve, label=names.get(name, name), **style)
+    panel.set(xlim=(-1, 49), ylim=(-1, 49))
+
+
 def slices_grid(
-    rows: Mapping[str, np.ndarray], indices: Sequence[Sequence[int]], labels: Sequence[int | None]
+    rows: Mapping[str, np.ndarray], indices: Sequence[Sequence[int]], labels: Sequence[int | None],
+    titles: Sequence[str] = (),
 ) -> Figure:
     """Contact sheet: a row of k slices (k, H, W) per name, each with its focal index in red, the label's framed.
 
-    indices: the k focal indices of each row; labels: one per row, None frames nothing. Every row has a grey scale of its
-    own, from the 0.5th to the 99.5th percentile.
+    indices: the k focal indices of each row; labels: one per row, None frames nothing; titles: of the columns. Every row has
+    a grey scale of its own.
     """
     columns = len(indices[0])
     with plt.rc_context(STYLE | {"axes.grid": False}):
@@ -198,18 +207,25 @@ def slices_grid(
         figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
         figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
         for panels, (name, slices), places, label in zip(axes, rows.items(), indices, labels, strict=True):
-            low, high = np.percentile(slices, [0.5, 99.5])
-            for panel, image, index in zip(panels, slices, places, strict=True):
-                panel.imshow(image, cmap="gray", vmin=low, vmax=high)
-                panel.set(xticks=[], yticks=[])
-                panel.spines[:].set_visible(False)
-                place = dict(transform=panel.transAxes, va="top", fontsize=9, fontweight="bold")
-                panel.text(0.05, 0.95, str(index), color="#FF2020", **place)
-                if index == label:
-                    box = dict(transform=panel.transAxes, fill=False, edgecolor="#FF2020", linewidth=3)
-                    panel.add_patch(plt.Rectangle((0, 0), 1, 1, **box))
+            show_slices(panels, slices, places, label)
             panels[0].set_ylabel(name)
+        for panel, title in zip(axes[0], titles):
+            panel.set_title(title)
     return figure
+
+
+def show_slices(panels: Sequence[Axes], slices: np.ndarray, indices: Sequence[int], label: int | None) -> None:
+    """Slices (k, H, W) of one stack in k panels, on one grey scale, from the 0.5th to the 99.5th percentile."""
+    low, high = np.percentile(slices, [0.5, 99.5])
+    for panel, image, index in zip(panels, slices, indices, strict=True):
+        panel.imshow(image, cmap="gray", vmin=low, vmax=high)
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(False)
+        place = dict(transform=panel.transAxes, va="top", fontsize=9, fontweight="bold")
+        panel.text(0.05, 0.95, str(index), color="#FF2020", **place)
+        if index == label:
+            box = dict(transform=panel.transAxes, fill=False, edgecolor="#FF2020", linewidth=3)
+            panel.add_patch(plt.Rectangle((0, 0), 1, 1, **box))
 
 
 def save_figure(

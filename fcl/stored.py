@@ -1,0 +1,53 @@
+"""Stored predictions of planned runs, and tables of what is computed from them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from fcl.checkpoints import load_model
+from fcl.results import load_predictions, load_record, read_results
+from fcl.runs import ResultsError, chosen_weights
+from fcl.stats import interval
+from fcl.tables import complete_seeds, planned_runs, plus_minus, with_methods
+
+
+def stored_predictions(folder: Path, plan: Mapping[str, Any], profile: str, seeds: str) -> pd.DataFrame:
+    """One row per run of a plan, as `fcl.results.read_results` gives them, with `method`, `run` and `argmax`.
+
+    plan: model, settings, methods and focal_indices; seeds: "all", or as "0 1". argmax (stacks, starts) uint8. Raises
+    ResultsError naming what is missing, and ValueError where weights are still to be chosen.
+    """
+    weights = {setting: chosen_weights(profile, plan["model"], setting) for setting in plan["settings"]}
+    planned = planned_runs(plan, weights, complete_seeds(folder, plan, seeds))
+    rows = with_methods(read_results(folder, expected=planned.run), planned)
+    arrays = [load_predictions(Path(path).with_suffix(".npz"))["argmax"] for path in rows.path]
+    return rows.assign(argmax=pd.Series(arrays, dtype=object))
+
+
+def scored_on(rows: pd.DataFrame) -> tuple[int, int]:
+    """Seed and patch size (px) of the simulated stacks that runs were scored on."""
+    record = load_record(Path(rows.path.iloc[0]))
+    return record["stacks"]["seed"], record["config"]["patch"]
+
+
+def trained_network(folder: Path, row: Any) -> nn.Module:
+    """The network of a run (a row of `stored_predictions`): the kept one, else its checkpoint. ResultsError if neither."""
+    kept = Path(folder) / "networks" / f"{row.model}-{row.setting}-{row.method}.safetensors"
+    for path in (kept, Path(row.path).with_suffix(".safetensors")):
+        if path.is_file():
+            return load_model(path)
+    raise ResultsError(f"{kept} is missing: `make figures PROFILE={row.profile}` trains it, `make publish` keeps it")
+
+
+def over_seeds(rows: pd.DataFrame, by: Sequence[str], digits: Mapping[str, int]) -> pd.DataFrame:
+    """Means over the rows (seeds) of each group, in the order of the rows, as texts: '1.76 ± 0.02', or '1.76' for one seed.
+
+    by: columns that make a group; digits: column -> decimals. The half width is that of the 95 % Student-t interval.
+    """
+    groups = rows.groupby(list(by), sort=False)
+    texts = {name: groups[name].agg(lambda values, places=places: plus_minus(*interval(values), places))
+             for name, places in digits.items()}
+    return pd.DataFrame(texts)

@@ -8,7 +8,7 @@ from fcl import plan
 from fcl.runs import read_profile
 
 PAGE = "runs/{profile}/{data}/{group}/train.ipynb"
-SEEDS = [int(seed) for seed in str(config.get("seeds", 0)).split()]
+SEEDS = plan.read_seeds(str(config.get("seeds", 0)))
 JOBS = {
     job.page: job
     for job in plan.jobs(

@@ -10,7 +10,6 @@ writes the weights.
 import argparse
 import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -113,7 +112,8 @@ def run(target: str, profile: str, seeds: Sequence[int], cores: int, settings: S
         print(f"{target}, profile {profile}: {len(jobs)} notebooks, {runs} runs. Details: {LOG}", flush=True)
         end_leftovers(root / CHILDREN)
         try:
-            config = {"target": target, "profile": profile, "seeds": " ".join(map(str, seeds))}
+            config = {"target": target, "profile": profile}
+            config["seeds"] = " ".join(map(str, seeds)) or plan.PUBLISHED
             config["settings"] = " ".join(settings)
             progress = snakemake(root, cores, config, jobs)
         finally:
@@ -133,14 +133,16 @@ def finish(
 ) -> None:
     """What a target makes of its runs: experiments/weights.yml, or the figures."""
     if target == "weights":
-        selection = plan.read_selection(profile, settings)
         runs = [f"{Path(job.page).parent.name}/{name}" for job in jobs for name in job.weights.values()]
         results = read_results(project_root() / Path(jobs[0].page).parents[1], expected=runs)
-        weights.write_weights(profile, weights.chosen_entries(results, selection), selection)
+        for part in plan.read_selection(profile, settings):
+            weights.write_weights(profile, weights.chosen_entries(results, part), part)
         print("Chosen weights are in experiments/weights.yml")
+    if target not in ("figures", "all-figures"):  # an experiment alone may lack runs that its notebook shows too
         return
     command = [sys.executable, "-m", "fcl.render", "--source", "runs", "--profile", profile]
-    command += ["--seeds", " ".join(map(str, seeds))]
+    command += ["--seeds", " ".join(map(str, seeds)) or "all"]
+    command += ["--only", *plan.FIGURES] if target == "figures" else []
     if subprocess.run(command, cwd=project_root()).returncode:
         raise BatchFailed("all runs are complete, but drawing the figures failed")
 
@@ -148,19 +150,20 @@ def finish(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line. Whatever stops it, the same command goes on where it was."""
     parser = argparse.ArgumentParser(prog="python -m fcl.batch", description=main.__doc__)
-    parser.add_argument("target", choices=plan.TARGETS)
+    parser.add_argument("target", choices=plan.targets())
     parser.add_argument("--profile", default="laptop", help="smoke, laptop or paper")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="notebooks at once")
-    parser.add_argument("--seeds", default="0", help='of the figures, "0 1 2"; weights have their own')
+    parser.add_argument("--seeds", default="0", help='of the figures, "0 1 2", or "published"; weights have their own')
     parser.add_argument("--settings", default="", help='whose weights, as "D1 I1" (default: all)')
     options = parser.parse_args(arguments)
-    if not re.fullmatch(r"\s*[0-9]+(\s+[0-9]+)*\s*", options.seeds):
-        parser.error(f'seeds must be whole numbers, as in "0 1 2", not {options.seeds!r}')
     if options.cores < 1:
         parser.error(f"cores must be at least 1, not {options.cores}")
     for stop in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, signal.default_int_handler)
-    seeds = sorted({int(seed) for seed in options.seeds.split()})
+    try:
+        seeds = plan.read_seeds(options.seeds)
+    except ValueError as error:
+        parser.error(str(error))
     try:
         run(options.target, options.profile, seeds, options.cores, options.settings.split())
     except ValueError as error:  # before anything was started

@@ -1,19 +1,21 @@
 """What there is to do: the notebooks of a target, as both the Snakefile and its starter need them."""
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fcl.config import Config
 from fcl.models import parse_setting
-from fcl.runs import project_root, resolve_methods, run_folder
+from fcl.runs import Weights, closest, project_root, resolve_methods, run_folder
 from fcl.tables import experiment
 from fcl.weights import candidates
 
-TARGETS = ("figures", "all-figures", "weights")
-FIGURES = ("table_a.yml",)  # what `figures` runs; `all-figures` runs every experiment that renders something
-SELECTION = "weight_selection.yml"
+FIGURES = ("table_a",)  # the experiments of `figures`; `all-figures` runs every one that renders something
+SELECTION = "weight_selection"
+PUBLISHED = "published"  # stands for the seeds that each experiment names
+AXES = ("model", "settings", "focal_indices", "length", "consistency_start", "pairing")
 # What decides simulated stacks.
 CODE = tuple(f"fcl/{name}.py" for name in ("optics", "scenes", "simulator", "stacks", "randomness"))
 
@@ -52,67 +54,111 @@ class Job:
 
 
 def read_experiment(name: str, profile: str) -> dict[str, Any]:
-    """experiments/<name> with a profile's exceptions put in."""
-    return experiment(project_root() / "experiments" / name, profile)
+    """experiments/<name>.yml with a profile's exceptions put in."""
+    return experiment(project_root() / "experiments" / f"{name}.yml", profile)
 
 
-def read_selection(profile: str, settings: Sequence[str] = ()) -> dict[str, Any]:
-    """How weights are chosen, for some of its settings or for all. ValueError for a setting it doesn't have."""
-    selection = read_experiment(SELECTION, profile)
-    unknown = [setting for setting in settings if setting not in selection["settings"]]
+def parts(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """An experiment, or each of its `parts`, in which some keys have other values."""
+    common = {key: value for key, value in plan.items() if key != "parts"}
+    return [common | part for part in plan.get("parts", [{}])]
+
+
+def groups(plan: Mapping[str, Any], profile: str, seed: int) -> Iterator[tuple[Config, list[str]]]:
+    """The groups of an experiment with one seed: what the runs of each share, and their methods.
+
+    A group for every combination of AXES, each of which may be one value or a list; `length` multiplies the
+    profile's iterations. `grid` adds methods: all combinations of its weights, such as
+    {msd: [0, 4], kld: [0, 2]}.
+    """
+    for part in parts(plan):
+        axes = {axis: part[axis] if isinstance(part[axis], list) else [part[axis]] for axis in AXES if axis in part}
+        grid = part.get("grid", {})
+        weights = [Weights(**dict(zip(grid, values))).name for values in itertools.product(*grid.values()) if grid]
+        methods = list(dict.fromkeys([*part.get("methods", []), *weights]))
+        for values in itertools.product(*axes.values()):
+            options = dict(zip(axes, values)) | {"data": part["data"], "seed": seed}
+            length = options.pop("length", 1)
+            config = Config.from_profile(profile, setting=options.pop("settings"), **options)
+            yield replace(config, iterations=length * config.iterations), methods
+
+
+def read_selection(profile: str, settings: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """How weights are chosen: each part with the candidates as its methods, for some settings or for all.
+
+    Raises ValueError for a setting that it doesn't have.
+    """
+    selections = parts(read_experiment(SELECTION, profile))
+    known = list(dict.fromkeys(setting for part in selections for setting in part["settings"]))
+    unknown = [setting for setting in settings if setting not in known]
     if unknown:
-        known = ", ".join(selection["settings"])
-        raise ValueError(f"settings must be some of {known}, where weights are chosen, not {', '.join(unknown)}")
-    return selection | {"settings": list(settings) or selection["settings"]}
+        raise ValueError(f"settings must be some of {', '.join(known)}, where weights are chosen, "
+                         f"not {', '.join(unknown)}")
+    for part in selections:
+        names = (weights.name for tried in candidates(part).values() for weights in tried.values())
+        part["methods"] = list(dict.fromkeys(["baseline", *names]))
+        part["settings"] = [setting for setting in part["settings"] if not settings or setting in settings]
+    return [part for part in selections if part["settings"]]
+
+
+def read_seeds(text: str) -> list[int]:
+    """Seeds from a text such as "0 1 2"; none for "published". ValueError for any other text."""
+    if text.strip() == PUBLISHED:
+        return []
+    if not text.split() or not all(part.isascii() and part.isdigit() for part in text.split()):
+        raise ValueError(f'seeds must be {PUBLISHED} or whole numbers, as in "0 1 2", not {text!r}')
+    return sorted(map(int, set(text.split())))
+
+
+def targets() -> list[str]:
+    """What can be made: figures, all-figures, weights, or the runs of one experiment, by its name."""
+    return ["figures", "all-figures", "weights", *_names()]
+
+
+def _names() -> list[str]:
+    """The experiments that render something, Table A first: runs that several share are called as there."""
+    paths = (project_root() / "experiments").glob("*.yml")
+    names = sorted(path.stem for path in paths if "renders" in experiment(path, ""))
+    return sorted(names, key=lambda name: name not in FIGURES)
 
 
 def jobs(target: str, profile: str, seeds: Sequence[int], settings: Sequence[str] = ()) -> list[Job]:
-    """The notebooks of a target, longest first. `seeds` are for figures: those that choose weights are fixed.
-    `settings` are for weights: none stands for all.
+    """The notebooks of a target, longest first. `seeds` are those of figures, by default the ones that each
+    experiment names; those that choose weights are fixed. `settings` are for weights: none stands for all.
 
     Raises ValueError for an unknown target, profile or setting, where weights are still to be chosen, and for
     seeds that chose them.
     """
-    if target not in TARGETS:
-        raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
-    selection = read_selection(profile, settings)
-    spent = sorted(set(seeds) & set(selection["seeds"]))
+    if target not in targets():
+        raise ValueError(f"target must be one of {', '.join(targets())}, not {target!r}.{closest(target, targets())}")
+    selections = read_selection(profile, settings)
     if target == "weights":
-        rows = candidates(selection).values()
-        methods = dict.fromkeys(["baseline", *(weights.name for row in rows for weights in row.values())])
-        planned = [(selection | {"methods": list(methods)}, seed) for seed in selection["seeds"]]
-    elif spent:
-        raise ValueError(f"seeds {spent} chose the weights and must not be reported: take others")
+        planned = [(part, seed) for part in selections for seed in part["seeds"]]
     else:
-        planned = [(plan, seed) for plan in _figures(target, profile) for seed in seeds]
+        names = {"figures": FIGURES, "all-figures": _names()}.get(target, [target])
+        plans = [read_experiment(name, profile) for name in names]
+        planned = [(plan, seed) for plan in plans for seed in seeds or plan["seeds"]]
+        spent = sorted({seed for _, seed in planned} & set(selections[0]["seeds"]))
+        if spent:
+            raise ValueError(f"seeds {spent} chose the weights and must not be reported: take others")
     found: dict[str, Job] = {}
     for plan, seed in planned:
-        for job in _notebooks(plan, profile, seed):
+        for config, methods in groups(plan, profile, seed):
+            job = _job(config, profile, methods, plan.get("split", "test"))
             if job.page in found:  # two experiments share a group: its one notebook makes the runs of both
                 both = [*found[job.page].weights, *job.weights]
-                job = _job(job.config, profile, list(dict.fromkeys(both)), job.parameters["split"])
+                job = _job(config, profile, list(dict.fromkeys(both)), job.parameters["split"])
             found[job.page] = job
     return sorted(found.values(), key=lambda job: -job.cost)
-
-
-def _figures(target: str, profile: str) -> Iterator[dict[str, Any]]:
-    for path in sorted((project_root() / "experiments").glob("*.yml")):
-        plan = read_experiment(path.name, profile)
-        if path.name in FIGURES or (target == "all-figures" and "renders" in plan):
-            yield plan
-
-
-def _notebooks(plan: Mapping[str, Any], profile: str, seed: int) -> Iterator[Job]:
-    common = {name: plan[name] for name in ("data", "model", "focal_indices")}
-    for setting in plan["settings"]:
-        config = Config.from_profile(profile, setting=setting, seed=seed, **common)
-        yield _job(config, profile, plan["methods"], plan.get("split", "test"))
 
 
 def _job(config: Config, profile: str, methods: Sequence[str], split: str) -> Job:
     text = ", ".join(methods)
     chosen = resolve_methods(text, profile, config.model, config.setting)
-    names = ("data", "model", "setting", "focal_indices", "seed")
+    usual = Config.from_profile(profile, model=config.model)
+    names = ["data", "model", "setting", "focal_indices", "seed"]
+    unusual = ("consistency_start", "iterations", "pairing")
+    names += [name for name in unusual if getattr(config, name) != getattr(usual, name)]
     parameters = {"profile": profile, **{name: getattr(config, name) for name in names}}
     page = run_folder(profile, config, split).relative_to(project_root()) / "train.ipynb"
     weights = {label: weights.name for label, weights in chosen}

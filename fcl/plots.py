@@ -62,16 +62,26 @@ def look(name: str, names: Sequence[str]) -> dict:
     return spare[others.index(name) % len(spare)]
 
 
-def figure_a(summary: pd.DataFrame, floors: Mapping[str, float] | None = None) -> Figure:
-    """Figure A: four metrics against the number of frames, dual pixel above one channel.
+def figure_a(
+    summary: pd.DataFrame,
+    floors: Mapping[str, float] | None = None,
+    noise: pd.Series | None = None,
+    names: Mapping[str, str] = NAMES,
+) -> Figure:
+    """Figures A and B: four metrics against the number of frames, dual pixel above one channel.
 
     summary: `fcl.tables.summarise`, a curve per method; the band is its 95 % interval over seeds, absent for
     one seed. floors (name of a distribution of labels -> focal indices; one or two) are lines in the
     one-channel MAE panel: the best that one frame can do if the blur is symmetric and labels are distributed
-    like that (`fcl.stats.sign_ambiguity_floor`).
+    like that (`fcl.stats.sign_ambiguity_floor`). noise: metric -> its scatter over seeds
+    (`fcl.tables.seed_noise`), a bar of twice that length in each panel. names: what each method is called.
     """
     views = [view for view in VIEWS if view in set(summary.views)]
-    return _metric_figure([(summary, view, VIEWS[view]) for view in views], floors or {})
+    rows = [(summary[summary.views == view], VIEWS[view]) for view in views]
+    figure = metric_figure(rows, "frames", noise=noise, names=names)
+    if "I" in views:
+        _mark_floors(figure.axes[4 * views.index("I")], floors or {})
+    return figure
 
 
 def figure_a_paper(
@@ -83,38 +93,64 @@ def figure_a_paper(
     compared, the heights can't.
     """
     views = [view for view in VIEWS if view in set(ours.views)]
-    pairs = [((ours, view, f"{VIEWS[view]}, here"), (paper, view, f"{VIEWS[view]}, paper")) for view in views]
-    return _metric_figure([row for pair in pairs for row in pair], floors or {})
+    sources = {"here": ours, "paper": paper}
+    rows = [(table[table.views == view], f"{VIEWS[view]}, {name}") for view in views for name, table in sources.items()]
+    figure = metric_figure(rows, "frames")
+    if "I" in views:
+        for row in range(2):
+            _mark_floors(figure.axes[4 * (2 * views.index("I") + row)], floors or {})
+    return figure
 
 
-def _metric_figure(rows: Sequence[tuple[pd.DataFrame, str, str]], floors: Mapping[str, float]) -> Figure:
-    """A row of four panels for each (summary, view, label)."""
+def metric_figure(
+    rows: Sequence[tuple[pd.DataFrame, str]],
+    x: str,
+    noise: pd.Series | None = None,
+    names: Mapping[str, str] = NAMES,
+) -> Figure:
+    """A row of four panels, one per metric, for each (summary, label): a curve per method over column `x`.
+
+    summary: `fcl.tables.summarise`; noise and names as in `figure_a`.
+    """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(len(rows), 4, figsize=(PAGE, 0.4 + 1.6 * len(rows)), squeeze=False)
-        for panels, (summary, view, label) in zip(axes, rows, strict=True):
+        for panels, (summary, label) in zip(axes, rows, strict=True):
             for panel, metric in zip(panels, METRICS, strict=True):
-                _metric_panel(panel, summary[summary.views == view], metric)
+                _metric_panel(panel, summary, metric, x, names)
+                if noise is not None and np.isfinite(noise[metric]):
+                    _mark_noise(panel, noise[metric])
             panels[0].set_ylabel(label)
-            if view == "I":
-                _mark_floors(panels[0], floors)
         for top, bottom, title in zip(axes[0], axes[-1], METRICS.values(), strict=True):
             top.set_title(f"{title} (focal indices)" if title == "MAE" else title)
-            bottom.set_xlabel("frames")
+            bottom.set_xlabel(x)
         handles, labels = axes[0, 1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
-def _metric_panel(panel: Axes, summary: pd.DataFrame, metric: str) -> None:
-    methods = list(dict.fromkeys(summary.method))
+def _metric_panel(panel: Axes, summary: pd.DataFrame, metric: str, x: str, names: Mapping[str, str]) -> None:
+    methods, places = list(dict.fromkeys(summary.method)), sorted(set(summary[x]))
+    wide = places[-1] > 7 * places[0]  # over a decade and the like, each step is a factor
     for method in methods:
-        curve = summary[summary.method == method].sort_values("frames")
+        curve = summary[summary.method == method].sort_values(x)
         style = look(method, methods)
-        panel.plot(curve.frames, curve[metric], label=NAMES[method], **style)
+        panel.plot(curve[x], curve[metric], label=names[method], **style)
         low, high = curve[metric] - curve[f"{metric}_half"], curve[metric] + curve[f"{metric}_half"]
-        panel.fill_between(curve.frames, low, high, color=style["color"], alpha=0.15, linewidth=0)
-    panel.set_xticks(sorted(set(summary.frames)))
-    panel.set_xlim(summary.frames.min() - 0.3, summary.frames.max() + 0.3)
+        panel.fill_between(curve[x], low, high, color=style["color"], alpha=0.15, linewidth=0)
+    if wide:
+        panel.set_xscale("log")
+        panel.set_xlim(places[0] / 1.2, places[-1] * 1.2)
+    else:
+        panel.set_xlim(places[0] - 0.3, places[-1] + 0.3)
+    panel.set_xticks(places, [f"{place:g}" for place in places])
+    panel.set_xticks([], minor=True)
+
+
+def _mark_noise(panel: Axes, noise: float) -> None:
+    """A bar at the right edge, as long as one seed's result scatters to both sides."""
+    place = dict(transform=panel.get_yaxis_transform(), clip_on=False)
+    bar = dict(color=QUIET, capsize=2, linewidth=1, label="± scatter of one seed")
+    panel.errorbar([1.0], [np.mean(panel.get_ylim())], [noise], **place, **bar)
 
 
 def _mark_floors(panel: Axes, floors: Mapping[str, float]) -> None:

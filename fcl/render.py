@@ -89,6 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--profile", default="laptop", help="whose runs (default: laptop)")
     parser.add_argument("--source", default="results", choices=["results", "runs"])
     parser.add_argument("--seeds", default="all", help='which seeds, as "0 1" (default: all that are complete)')
+    parser.add_argument("--only", nargs="+", help="names of notebooks (default: all)")
     parser.add_argument("--out", help="folder for figures (default: figures, or runs/<profile>/figures)")
     options = parser.parse_args(arguments)
     try:
@@ -97,6 +98,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(str(error))
     failed = []
     for notebook in section_notebooks(project_root() / "notebooks"):
+        if options.only and notebook.stem not in options.only:
+            continue
         try:
             page = render(notebook, options.profile, options.source, figures, options.seeds)
             print(f"rendered {os.path.relpath(page)}", flush=True)

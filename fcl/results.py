@@ -6,6 +6,7 @@ each with <run>.json and <run>.npz, and test.npz (validation.npz), which says wh
 """
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterable
@@ -33,8 +34,10 @@ PER_STACK = {"argmax", "mean_expected", "mean_entropy"}
 
 def _refusal(path: Path, problem: str) -> ResultsError:
     profile = path.parents[1 if path == _labels_file(path.parent) else 2].name
-    return ResultsError(f"{path} {problem}. Remove what is there and run `make figures PROFILE={profile}` "
-                        f"(for results/, `make publish PROFILE={profile}` too)")
+    seed = re.search(r"-seed(\d+)", path.parent.name)
+    options = f"PROFILE={profile}" + (f" SEEDS={seed[1]}" if seed else "")
+    return ResultsError(f"{path} {problem}. Remove what is there and run `make figures {options}`, or `make all-figures "
+                        f"{options}` for what isn't in Table A (for results/, `make publish PROFILE={profile}` too)")
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -127,17 +127,20 @@ def read_profile(profile: str, model: str = "afpe") -> dict[str, Any]:
             for key, value in profiles[profile].items()}
 
 
-def chosen_weights(profile: str, model: str, setting: str) -> dict[str, Weights]:
-    """Weights of every method as chosen on validation stacks, from experiments/weights.yml.
+def chosen_weights(
+    profile: str, model: str, setting: str, methods: Iterable[str] = METHODS
+) -> dict[str, Weights]:
+    """Weights of some methods, by default of all, as chosen on validation stacks: experiments/weights.yml.
 
-    Raises ValueError where the file doesn't name exactly those of msd, jsd, kld and fcl.
+    Raises ValueError where the file doesn't name them, or names what is no method.
     """
-    chosen = _experiments("weights.yml").get(profile, {}).get(model, {}).get(setting, {})
-    if set(chosen) != set(METHODS[1:]):
-        found = f"has only {', '.join(chosen)}" if chosen else "has no weights"
+    chosen = {"baseline": "baseline"}
+    chosen |= _experiments("weights.yml").get(profile, {}).get(model, {}).get(setting, {})
+    if not set(methods) <= set(chosen) <= set(METHODS):
+        found = f"has only {', '.join(list(chosen)[1:])}" if len(chosen) > 1 else "has no weights"
         raise ValueError(f"experiments/weights.yml {found} for {profile}, {model}, {setting}. Choose them first: "
                          f"`make weights PROFILE={profile}`; or name weights, such as msd4+kld4")
-    return {"baseline": Weights()} | {method: parse_weights(chosen[method]) for method in METHODS[1:]}
+    return {method: parse_weights(chosen[method]) for method in METHODS if method in methods}
 
 
 def resolve_methods(methods: str, profile: str, model: str, setting: str) -> list[tuple[str, Weights]]:
@@ -154,7 +157,7 @@ def resolve_methods(methods: str, profile: str, model: str, setting: str) -> lis
         if labels.count(label) > 1:
             raise ValueError(f"methods {methods!r}: {label!r} is there twice")
         if label in METHODS:
-            weights = chosen_weights(profile, model, setting)[label] if label != "baseline" else Weights()
+            weights = chosen_weights(profile, model, setting, [label])[label]
         else:
             try:
                 weights = parse_weights(label)

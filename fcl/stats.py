@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import bootstrap
 from scipy.stats import t as student_t
 
 
@@ -41,6 +42,17 @@ def paired_difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.9
     if values.shape != baseline.shape:
         raise ValueError(f"pairs need the same seeds on both sides, got {values.shape} and {baseline.shape}")
     return interval(values - baseline, level)
+
+
+def bootstrap_stacks(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the mean of values (stacks,), one per stack, from 2000 resamplings of the stacks.
+
+    Given these networks: it says how much the mean would move on other stacks of the same kind, and nothing
+    about other trainings. Percentile method, the same numbers each time.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    found = bootstrap((values,), np.mean, n_resamples=2000, confidence_level=level, method="percentile", rng=0)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def sign_ambiguity_floor(labels: ArrayLike | None = None, indices: int = 49) -> float:

@@ -1,21 +1,23 @@
-"""Tables of results: which runs, means over seeds, changes against the baseline, ranks, HTML and CSV.
+"""Tables of results: means over seeds, changes against the baseline, ranks, HTML and CSV.
 
 Every function takes and gives tidy DataFrames. A row names its setting (D1..D5, I1..I5), method and seed; the
 four metrics are in focal indices, changes in percent of the same seed's baseline.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import yaml
+from scipy.stats import spearmanr
 
-from fcl.runs import METHODS, ResultsError, Weights
+from fcl.runs import METHODS
 from fcl.stats import interval
 
 NAMES = dict(zip(METHODS, ("AFPE", "+MSD", "+JSD", "+KLD", "+FCL"), strict=True))
 METRICS = {"mae": "MAE", "rmse": "RMSE", "msd_star": "MSD*", "tv": "TV"}
+CARRIED = ("setting", "views", "frames", "F", "iterations", "lambda_msd", "lambda_kld")
 VIEWS = {"D": "dual pixel", "I": "one channel"}
 SUPERSCRIPTS = {1: "¹", 2: "²", 3: "³"}
 MARKS = {  # the paper's red, orange and yellow, told apart by lightness alone
@@ -47,77 +49,28 @@ def experiment(path: Path, profile: str) -> dict:
     return plan | plan.get("profiles", {}).get(profile, {})
 
 
-def _group(plan: Mapping, setting: str, seed: int | str) -> str:
-    return f"{plan['model']}-{setting.replace('*', 'all')}-F{plan['focal_indices']}-seed{seed}"
+def summarise(rows: pd.DataFrame, within: Sequence[str] = ("setting",)) -> pd.DataFrame:
+    """Mean over seeds of each metric; `<metric>_half`, half its 95 % interval, is NaN for one seed.
 
-
-def complete_seeds(folder: Path, plan: Mapping, wanted: str = "all") -> list[int]:
-    """Seeds of which `folder` (results/<profile>/<data>) has a group for every setting of the plan.
-
-    `wanted` names those asked for, as "0 1". Raises ValueError for a text that isn't, ResultsError naming the folder and
-    the commands that fill it when one of them is missing or none is there.
+    A row for each method and value of the columns `within`; of CARRIED, the columns there are are kept.
     """
-    found = []
-    for setting in plan["settings"]:
-        start = _group(plan, setting, "")
-        endings = [path.name.removeprefix(start) for path in Path(folder).glob(f"{start}*")]
-        found.append({int(text) for text in endings if text.isdigit()})  # not "0-shuffled"
-    complete = set.intersection(*found)
-    if wanted != "all" and not all(text.isdigit() for text in wanted.split()):
-        raise ValueError(f'seeds must be "all" or whole numbers as in "0 1", not {wanted!r}')
-    seeds = complete if wanted == "all" else {int(text) for text in wanted.split()}
-    if not seeds or seeds - complete:
-        missing = " ".join(map(str, sorted(seeds - complete)))
-        raise ResultsError(
-            f"{folder} has no {'seed' if not seeds else f'seed {missing}'} with all of {', '.join(plan['settings'])}. "
-            f"`make figures PROFILE={Path(folder).parent.name}{f' SEEDS={missing!r}' * bool(missing)}` makes them in runs/ "
-            "and draws from there; `make publish` copies finished runs to results/."
-        )
-    return sorted(seeds)
-
-
-def planned_runs(
-    plan: Mapping, weights: Mapping[str, Mapping[str, Weights]], seeds: Iterable[int]
-) -> pd.DataFrame:
-    """The runs of a table in its order, one row each: setting, method, seed and `run` ("<group>/<run>").
-
-    weights: setting -> method -> the weights chosen for it (`fcl.runs.chosen_weights`).
-    """
-    rows = []
-    for setting in plan["settings"]:
-        for method in plan["methods"]:
-            name = weights[setting][method].name
-            for seed in seeds:
-                run = f"{_group(plan, setting, seed)}/{name}"
-                rows.append(dict(setting=setting, method=method, seed=seed, run=run))
-    return pd.DataFrame(rows)
-
-
-def with_methods(results: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
-    """`read_results(folder, expected=planned.run)` in the order of `planned`, with its method and run."""
-    run = results.path.map(lambda path: f"{Path(path).parent.name}/{Path(path).stem}")
-    return planned[["run", "method"]].merge(results.assign(run=run), on="run", validate="one_to_one")
-
-
-def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds of each metric; `<metric>_half`, half its 95 % interval, is NaN for one seed."""
     records = []
-    for (setting, method), runs in rows.groupby(["setting", "method"], sort=False):
-        record = dict(setting=setting, views=runs.views.iloc[0], frames=runs.frames.iloc[0], method=method)
-        record["seeds"] = len(runs)
+    for keys, runs in rows.groupby([*within, "method"], sort=False):
+        record = {name: runs[name].iloc[0] for name in CARRIED if name in runs}
+        record |= dict(zip([*within, "method"], keys)) | {"seeds": len(runs)}
         for metric in METRICS:
             record[metric], record[f"{metric}_half"] = interval(runs[metric])
         records.append(record)
     return pd.DataFrame(records)
 
 
-def changes(rows: pd.DataFrame) -> pd.DataFrame:
+def changes(rows: pd.DataFrame, within: Sequence[str] = ("setting",)) -> pd.DataFrame:
     """All runs but the baselines, each metric as change in percent against its own baseline.
 
-    100 (value / baseline - 1), the baseline being that of the same setting and seed; NaN where it is 0 (a
-    network that always answers the same has MSD* 0).
+    100 (value / baseline - 1), the baseline being that of the same seed and columns `within`; NaN where it is
+    0 (a network that always answers the same has MSD* 0).
     """
-    keys, metrics = ["setting", "seed"], list(METRICS)
+    keys, metrics = [*within, "seed"], list(METRICS)
     baseline = rows[rows.method == "baseline"].set_index(keys)[metrics]
     out = rows[rows.method != "baseline"].reset_index(drop=True)
     reference = baseline.loc[pd.MultiIndex.from_frame(out[keys])].reset_index(drop=True)
@@ -125,15 +78,17 @@ def changes(rows: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def compare(rows: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
+def compare(rows: pd.DataFrame, paper: pd.DataFrame, within: Sequence[str] = ("setting",)) -> pd.DataFrame:
     """Changes in percent, ours and the paper's (`<metric>_paper`), and whether the signs agree.
 
     `<metric>_sign` is same, opposite or unclear: our 95 % interval over seeds contains zero, so the sign may
-    be chance. One seed has no interval; its sign is taken as it is.
+    be chance. One seed has no interval; its sign is taken as it is. Only what the paper has too is kept.
     """
-    table = summarise(changes(rows))
-    theirs = changes(paper).set_index(["setting", "method"])
-    theirs = theirs.loc[pd.MultiIndex.from_frame(table[["setting", "method"]])].reset_index(drop=True)
+    keys = [*within, "method"]
+    table = summarise(changes(rows, within), within)
+    theirs = changes(paper, within).set_index(keys)
+    table = table[pd.MultiIndex.from_frame(table[keys]).isin(theirs.index)].reset_index(drop=True)
+    theirs = theirs.loc[pd.MultiIndex.from_frame(table[keys])].reset_index(drop=True)
     for metric in METRICS:
         table[f"{metric}_paper"] = theirs[metric]
         agreement = np.sign(table[metric]) * np.sign(theirs[metric])
@@ -152,6 +107,31 @@ def count_lower(changed: pd.DataFrame, paper_changed: pd.DataFrame) -> pd.DataFr
     return pd.concat(parts, axis=1, names=["settings with lower", "seed"]).rename(index=NAMES)
 
 
+def rank_correlation(comparison: pd.DataFrame) -> pd.Series:
+    """Spearman's rank correlation of our changes with the paper's, from `compare`: one number per metric.
+
+    1 where both put all changes in the same order. NaN for metrics that the paper doesn't print, and for
+    fewer than three changes.
+    """
+    found = {}
+    for metric, name in METRICS.items():
+        pairs = comparison[[metric, f"{metric}_paper"]].dropna()
+        found[name] = spearmanr(*pairs.to_numpy().T).statistic if len(pairs) > 2 else np.nan
+    return pd.Series(found)
+
+
+def seed_noise(rows: pd.DataFrame) -> pd.Series:
+    """How much a metric moves when only the seed changes: the noise floor below which a change says nothing.
+
+    The sample standard deviation over seeds of the baseline, root mean square over settings, in focal
+    indices; NaN for one seed. A difference of two runs with unlike seeds scatters sqrt(2) times as much, one
+    with a common trunk less.
+    """
+    baseline = rows[rows.method == "baseline"].drop_duplicates("run")
+    variances = baseline.groupby(["model", "setting", "F"])[list(METRICS)].var(ddof=1)
+    return np.sqrt(variances.mean())
+
+
 def ranks(summary: pd.DataFrame) -> pd.DataFrame:
     """Rank of each row within its setting, metric by metric, 1 the lowest; equal values share a rank."""
     return summary.groupby("setting")[list(METRICS)].rank(method="min").astype("Int64")
@@ -164,36 +144,58 @@ def plus_minus(value: float, half: float, digits: int, sign: str = "") -> str:
     return f"{value:{sign}.{digits}f}" + ("" if pd.isna(half) else f" ± {half:.{digits}f}")
 
 
-def table_html(summary: pd.DataFrame, name: str) -> str:
+def table_html(
+    summary: pd.DataFrame, name: str, axis: str = "frames", names: Mapping[str, str] = NAMES
+) -> str:
     """Table A as the paper prints it: dual pixel left, one channel right, the best three marked.
 
-    The lowest three of each setting and metric have a colour and a number. HTML whose ids come from `name`,
-    so that the same numbers give the same text.
+    The lowest three of each setting and metric have a colour and a number. axis: the column that tells groups
+    of lines apart; names: what each method is called. HTML whose ids come from `name`, so that the same
+    numbers give the same text.
     """
     place, text, style = ranks(summary), {}, {}
     for row in summary.index:
-        line = (summary.frames[row], NAMES[summary.method[row]])
+        line, view = (summary.loc[row, axis], names[summary.method[row]]), summary.views[row]
         for metric, title in METRICS.items():
-            column, rank = (VIEWS[summary.views[row]], title), place.loc[row, metric]
+            column, rank = (VIEWS.get(view, view), title), place.loc[row, metric]
             value = plus_minus(summary.loc[row, metric], summary.loc[row, f"{metric}_half"], 3)
             text[column, line] = value + SUPERSCRIPTS.get(rank, "")
             style[column, line] = MARKS.get(rank, "")
-    return _html(text, style, ["frames", ""], name)
+    return _html(text, style, [axis, ""], name)
 
 
-def comparison_html(table: pd.DataFrame, name: str) -> str:
+def grid_html(summary: pd.DataFrame, metric: str, name: str) -> str:
+    """Table B for one metric: lambda_KLD downwards, lambda_MSD to the right, the best two marked.
+
+    summary: `summarise`, with the columns lambda_msd and lambda_kld.
+    """
+    place, text, style = summary[metric].rank(method="min"), {}, {}
+    for row in summary.sort_values(["lambda_kld", "lambda_msd"]).index:
+        rank = place[row] if place[row] <= 2 else 0
+        cell = ("λ MSD", f"{summary.lambda_msd[row]:g}"), ("λ KLD", f"{summary.lambda_kld[row]:g}")
+        text[cell] = plus_minus(summary.loc[row, metric], summary.loc[row, f"{metric}_half"], 3)
+        text[cell] += SUPERSCRIPTS.get(rank, "")
+        style[cell] = MARKS.get(rank, "")
+    return _html(text, style, [METRICS[metric], ""], name)
+
+
+def comparison_html(
+    table: pd.DataFrame, name: str, axis: str = "setting", names: Mapping[str, str] = NAMES
+) -> str:
     """`compare` as HTML: per metric our change, the paper's, and their signs, opposite ones marked."""
     text, style = {}, {}
     for row in table.index:
-        line = (table.setting[row], NAMES[table.method[row]])
+        line = (table.loc[row, axis], names[table.method[row]])
         for metric, title in METRICS.items():
+            if table[f"{metric}_paper"].isna().all():  # the paper doesn't print it
+                continue
             sign = table.loc[row, f"{metric}_sign"]
             here = plus_minus(table.loc[row, metric], table.loc[row, f"{metric}_half"], 1, "+")
             paper = plus_minus(table.loc[row, f"{metric}_paper"], np.nan, 1, "+")
             for heading, cell in {"here, %": here, "paper, %": paper, "sign": sign}.items():
                 text[(title, heading), line] = cell
                 style[(title, heading), line] = MARKS[2] if cell == "opposite" else ""
-    return _html(text, style, ["setting", ""], name)
+    return _html(text, style, [axis, ""], name)
 
 
 def _html(text: Mapping[tuple, str], style: Mapping[tuple, str], names: Sequence[str], name: str) -> str:

@@ -1,51 +1,77 @@
-"""Results that no network made, in a copy of the project: for tests of what reads and draws results."""
+"""Results that no network made, in a copy of the project: for tests of what reads and draws results.
+
+In such a copy, `python tests/fake.py laptop "0 1" table_b table_c` writes the runs of those experiments.
+"""
 
 import shutil
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import yaml
 
-from fcl import runs
+from fcl import plan, runs
 from fcl.config import Config
 from fcl.models import parse_setting
+from fcl.scenes import CATEGORIES
 from fcl.training import Predictions
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = {"msd": "msd6", "jsd": "jsd32", "kld": "kld4", "fcl": "msd4+kld4"}
-SPREAD = {"baseline": 3.0, "msd6": 2.5, "jsd32": 2.5, "kld4": 2.0, "msd4+kld4": 1.5}  # focal indices
+STACKS = 24
 
 
-def copy_project(folder: Path, settings: list[str]) -> None:
-    """What rendering Table A needs of the project, with weights chosen for these settings."""
+def copy_project(folder: Path, settings: list[str], notebooks: Iterable[str] = ("table_a",)) -> None:
+    """What rendering some notebooks needs of the project, with weights chosen for these settings."""
     (folder / "notebooks").mkdir()
-    shutil.copy(ROOT / "notebooks" / "table_a.ipynb", folder / "notebooks")
+    for name in notebooks:
+        shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", folder / "notebooks")
     for name in ("fcl", "experiments"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-    entry = {"afpe": {setting: WEIGHTS for setting in settings}}
+    entry = {model: {setting: WEIGHTS for setting in settings} for model in ("afpe", "l2a")}
     chosen = yaml.safe_dump({"laptop": entry, "smoke": entry})
     (folder / "experiments" / "weights.yml").write_text(chosen)
 
 
 def write_results(folder: Path, profile: str, settings: list[str], seeds: list[int]) -> None:
-    """Runs of Table A in `folder` (results/<profile>/simulated): labels plus noise, the least for FCL."""
-    draw, stacks = np.random.default_rng(0), 12
-    labels = draw.integers(0, 49, stacks)
-    positions = np.zeros((stacks, 2), np.float32)
-    made_up = dict(labels=labels, categories=["plain"] * stacks, positions=positions, digest="made up")
-    folder.mkdir(parents=True)
-    runs.write_labels(folder, SimpleNamespace(**made_up))
-    for setting in settings:
-        for seed in seeds:
-            for name, spread in SPREAD.items():
-                weights = runs.parse_weights(name).lambdas
-                config = Config.from_profile(profile, setting=setting, seed=seed, **weights)
-                group = folder / runs.group_name(config, profile)
-                noise = draw.normal(0, spread, (stacks, parse_setting(setting).starts))
-                argmax = np.clip(labels[:, None] + noise, 0, 48).astype(np.uint8)
-                half = argmax.astype(np.float16)
-                runs.write_predictions(group, name, Predictions(argmax, half, half / 20))
-                origin = {"split": "test", "count": stacks, "seed": 0, "digest": "made up"}
-                runs.write_record(group, config, profile=profile, stacks=origin, seconds={})
+    """Runs of Table A in `folder` (results/<profile>/simulated)."""
+    configs = [Config.from_profile(profile, setting=setting, seed=seed) for setting in settings for seed in seeds]
+    write_runs(folder, profile, ((config, name) for config in configs for name in ("baseline", *WEIGHTS.values())))
+
+
+def write_runs(folder: Path, profile: str, pairs: Iterable[tuple[Config, str]]) -> None:
+    """A run for each (what its group shares, name of its weights): labels plus noise.
+
+    Larger weights and more frames lower the noise over starts, larger weights raise that of whole stacks.
+    """
+    draw = np.random.default_rng(0)
+    labels, positions = draw.integers(0, 49, STACKS), np.zeros((STACKS, 2), np.float32)
+    categories = np.resize(CATEGORIES, STACKS)
+    folder.mkdir(parents=True, exist_ok=True)
+    runs.write_labels(folder, SimpleNamespace(labels=labels, categories=categories, positions=positions, digest="made up"))
+    for config, name in pairs:
+        weights, setting = runs.parse_weights(name), parse_setting(config.setting)
+        config = replace(config, **weights.lambdas)
+        group = folder / runs.group_name(config, profile)
+        pull = weights.msd / 6 + weights.kld / 4 + weights.jsd / 32
+        noise = draw.normal(0, 4 / (1 + 0.4 * pull) / (1 + setting.frames / 5), (STACKS, setting.starts))
+        noise += draw.normal(0, 1 + 0.3 * pull, (STACKS, 1)) + draw.normal(0, 0.1)
+        expected = np.clip(labels[:, None] + noise, 0, 48)
+        values = [expected.astype(np.uint8), expected.astype(np.float16), (2.5 + noise / 20).astype(np.float16)]
+        runs.write_predictions(group, name, Predictions(*values))
+        origin = {"split": "test", "count": STACKS, "seed": 0, "digest": "made up"}
+        seconds = {"trunk": 20.0, "branch": 20.0 + 0.2 * pull, "predict": 2.0}
+        runs.write_record(group, config, profile=profile, stacks=origin, seconds=seconds)
+
+
+if __name__ == "__main__":
+    runs.provenance = lambda **machine: dict.fromkeys(("code", "versions", "machine", "peak_memory_mb", "finished"))
+    profile, seeds, *names = sys.argv[1:]
+    pairs = [(config, weights.name) for name in names for seed in plan.read_seeds(seeds)
+             for config, methods in plan.groups(plan.read_experiment(name, profile), profile, seed)
+             for _, weights in runs.resolve_methods(", ".join(methods), profile, config.model, config.setting)]
+    write_runs(runs.project_root() / "results" / profile / "simulated", profile, pairs)

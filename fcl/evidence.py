@@ -1,0 +1,145 @@
+"""The runs of an experiment as a table: which ones belong to it, which seeds are there, and what they scored."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fcl.frontiers import at_equal_msd_star, bias_and_variance, read_out
+from fcl.metrics import evaluate
+from fcl.plan import groups, read_experiment
+from fcl.results import load_predictions, read_results, test_labels
+from fcl.runs import ResultsError, group_name, project_root, resolve_methods
+
+COMMON_STARTS = 45  # the starts 0..44, which every number of frames has
+
+
+def planned_runs(plan: Mapping[str, Any], profile: str, seeds: Iterable[int]) -> pd.DataFrame:
+    """The runs of an experiment in its order, one row each.
+
+    Columns: run ("<group>/<run>"), method as the experiment calls it, and iterations, consistency_start,
+    pairing. Two methods with the same weights are two rows of one run.
+    """
+    rows = []
+    for seed in seeds:
+        for config, methods in groups(plan, profile, seed):
+            also = {name: getattr(config, name) for name in ("iterations", "consistency_start", "pairing")}
+            group = group_name(config, profile)
+            for method in methods:
+                ((_, weights),) = resolve_methods(method, profile, config.model, config.setting)
+                rows.append({"run": f"{group}/{weights.name}", "method": method, **also})
+    return pd.DataFrame(rows, columns=["run", "method", "iterations", "consistency_start", "pairing"])
+
+
+def complete_seeds(folder: Path, plan: Mapping[str, Any], profile: str, wanted: str = "all") -> list[int]:
+    """Seeds of an experiment that `folder` (results/<profile>/<data>) has.
+
+    A published seed counts as soon as every group is there, so that a run that is missing in it gets noticed;
+    any other when every run is. `wanted` names those asked for, as "0 1". Raises ValueError for a text that
+    isn't, ResultsError naming the folder and the commands that fill it when one of them is missing or none is
+    there.
+    """
+    if wanted != "all" and not all(text.isdigit() for text in wanted.split()):
+        raise ValueError(f'seeds must be "all" or whole numbers as in "0 1", not {wanted!r}')
+    endings = {path.name.split("-seed")[-1] for path in Path(folder).glob("*-seed*")}
+    complete = set()
+    for seed in (int(ending) for ending in endings if ending.isdigit()):  # not "0-shuffled"
+        runs = set(planned_runs(plan, profile, [seed]).run)
+        if seed in plan["seeds"] or wanted != "all":
+            needed = {(folder / run).parent for run in runs}
+        else:
+            needed = {folder / f"{run}.json" for run in runs}
+        if all(path.exists() for path in needed):
+            complete.add(seed)
+    seeds = complete if wanted == "all" else {int(text) for text in wanted.split()}
+    if not seeds or seeds - complete:
+        missing = " ".join(map(str, sorted(seeds - complete)))
+        command = f"make all-figures PROFILE={profile}" + f" SEEDS={missing!r}" * bool(missing)
+        raise ResultsError(
+            f"{folder} has no {'seed' if not seeds else f'seed {missing}'} with all that this experiment needs. "
+            f"`{command}` (for Table A, `make figures`) makes them in runs/ and draws from there; `make publish` "
+            "copies finished runs to results/."
+        )
+    return sorted(seeds)
+
+
+def read_runs(name: str, profile: str, source: str = "results", seeds: str = "all") -> pd.DataFrame:
+    """The runs of experiments/<name>.yml: a row of `fcl.results.read_results` each, with the columns of
+    `planned_runs`.
+
+    source is results (committed) or runs (made here); seeds as in `complete_seeds`. Errors as there.
+    """
+    plan = read_experiment(name, profile)
+    folder = project_root() / source / profile / plan["data"]
+    planned = planned_runs(plan, profile, complete_seeds(folder, plan, profile, seeds))
+    results = read_results(folder, expected=set(planned.run))
+    run = results.path.map(lambda path: f"{Path(path).parent.name}/{Path(path).stem}")
+    return planned.merge(results.assign(run=run), on="run", validate="many_to_one")
+
+
+def predictions(rows: pd.DataFrame, name: str = "argmax") -> list[np.ndarray]:
+    """One of the stored arrays of each run, in their order (`fcl.results.load_predictions`)."""
+    return [load_predictions(Path(path).with_suffix(".npz"))[name] for path in rows.path]
+
+
+def labels_of(rows: pd.DataFrame) -> np.ndarray:
+    """The true indices (stacks,) of the stacks that these runs were scored on."""
+    return test_labels(Path(rows.path.iloc[0]).parents[1])[0]
+
+
+def scored_again(rows: pd.DataFrame, answers: Iterable[np.ndarray]) -> pd.DataFrame:
+    """The same runs with the metrics of other answers, (stacks, starts) int for each."""
+    labels = labels_of(rows)
+    return rows.assign(**pd.DataFrame([evaluate(answer, labels) for answer in answers], index=rows.index))
+
+
+def on_common_starts(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same runs scored on the starts 0..44 alone: five frames have no others, one frame has 49."""
+    return scored_again(rows, (answer[:, :COMMON_STARTS] for answer in predictions(rows)))
+
+
+def with_readout(rows: pd.DataFrame, share: float) -> pd.DataFrame:
+    """The same runs of one frame, read out between argmax (share 0) and expected index (share 1)."""
+    pairs = zip(predictions(rows), predictions(rows, "expected"), strict=True)
+    return scored_again(rows, (read_out(argmax, expected, share) for argmax, expected in pairs))
+
+
+def squared_errors(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same runs with mean squared_bias and variance over stacks; their sum is rmse squared."""
+    parts = [bias_and_variance(answer, labels_of(rows)) for answer in predictions(rows)]
+    return rows.assign(squared_bias=[bias.mean() for bias, _ in parts],
+                       variance=[variance.mean() for _, variance in parts])
+
+
+def stack_changes(rows: pd.DataFrame, method: str) -> pd.DataFrame:
+    """What a method changes on each stack against the baseline, mean over seeds: mae, msd_star, tv.
+
+    rows: one setting. All three metrics are means over stacks of these columns.
+    """
+    labels, changes = labels_of(rows), 0
+    for _, runs in rows.groupby("seed"):
+        ours, baseline = predictions(runs.set_index("method").loc[[method, "baseline"]])
+        changes = changes + _by_stack(ours, labels) - _by_stack(baseline, labels)
+    return changes / rows.seed.nunique()
+
+
+def _by_stack(answer: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    answer = answer.astype(np.int64)
+    return pd.DataFrame({"mae": np.abs(answer - labels[:, None]).mean(1), "msd_star": answer.std(1),
+                         "tv": np.abs(np.diff(answer)).mean(1)})
+
+
+def at_equal(rows: pd.DataFrame, treatment: Iterable[str], control: Iterable[str], value: str = "mae") -> pd.DataFrame:
+    """Two frontiers read at equal MSD* (`fcl.frontiers.at_equal_msd_star`), for each setting and seed.
+
+    treatment, control: the weights of each by name, in order, without the baseline. Columns: setting, seed,
+    msd_star, treatment, control.
+    """
+    found = []
+    for (setting, seed), runs in rows.groupby(["setting", "seed"], sort=False):
+        points = runs.drop_duplicates("weights").set_index("weights")[["msd_star", value]]
+        curves = [points.loc[["baseline", *names]] for names in (treatment, control)]
+        found.append((setting, seed, *at_equal_msd_star(*curves)))
+    return pd.DataFrame(found, columns=["setting", "seed", "msd_star", "treatment", "control"])

@@ -6,6 +6,7 @@ PROFILE = laptop
 CORES  := $(shell OMP_NUM_THREADS= nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 SEEDS   = 0
 SETTINGS =
+DATA    = simulated
 TORCH   = $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 VENV    = .venv
 
@@ -24,7 +25,7 @@ PIP       = $(VENV)/bin/python -m pip --disable-pip-version-check
 # Notebooks whose stored outputs are compared, cell by cell, with what they give now.
 CHECKED_NOTEBOOKS = notebooks/simulated_stacks.ipynb
 
-.PHONY: help figures all-figures render publish weights test test-all lab doctor bench environment
+.PHONY: help learnaf figures all-figures render publish weights test test-all lab doctor bench environment
 .DEFAULT_GOAL = help
 
 help: ## this list
@@ -32,22 +33,27 @@ help: ## this list
 	@echo
 	@echo "  PROFILE=$(PROFILE)  (or smoke: the machinery in a minute; paper: the paper's own sizes, for a GPU)"
 	@echo "  CORES=$(CORES)  SEEDS=$(SEEDS)  (SEEDS=\"0 1 2\" repeats every training with each seed)"
+	@echo "  DATA=$(DATA)  (or learnaf: the public photographs, after make learnaf)"
 	@echo "  TORCH=$(TORCH)  (cpu or cuda: the build to install; found by itself)  PYTHON=$(PYTHON)"
 
 figures: $(READY) ## Table A and Figure A from nothing: simulate, train, evaluate, draw (into runs/)
-	$(RUN) -m fcl.batch figures --profile $(PROFILE) --cores $(CORES) --seeds "$(SEEDS)"
+	$(RUN) -m fcl.batch figures --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
 
 all-figures: $(READY) ## every table and figure from nothing
-	$(RUN) -m fcl.batch all-figures --profile $(PROFILE) --cores $(CORES) --seeds "$(SEEDS)"
+	$(RUN) -m fcl.batch all-figures --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
 
 render: $(READY) ## tables and figures from the committed results, in a minute or two
-	$(RUN) -m fcl.render
+	$(RUN) -m fcl.render --profile $(PROFILE) --data $(DATA)
+
+learnaf: $(READY) ## the public photographs, for DATA=learnaf: ROOT=the folder of their archives, or of what was in them
+	@test -n "$(ROOT)" || { echo "Say where the data set lies: make learnaf ROOT=/path/to/folder" >&2; exit 1; }
+	$(RUN) -m fcl.learnaf collect "$(ROOT)"
 
 publish: $(READY) ## copy the finished runs to results/
 	$(RUN) -m fcl.runs publish --profile $(PROFILE)
 
 weights: $(READY) ## choose the loss weights on validation stacks (SETTINGS="D1 I1": of these only)
-	$(RUN) -m fcl.batch weights --profile $(PROFILE) --cores $(CORES) --settings "$(SETTINGS)"
+	$(RUN) -m fcl.batch weights --profile $(PROFILE) --data $(DATA) --cores $(CORES) --settings "$(SETTINGS)"
 
 test: $(READY) ## the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow" -n $(CORES)

@@ -1,4 +1,4 @@
-"""Reading images whose numbers matter: sensor counts in PNG and TIFF, floats in EXR, and how sharp they are.
+"""Reading images whose numbers matter: sensor counts in PNG and TIFF, floats in EXR.
 
 Pillow reads 16-bit grey as it is, but reduces 16-bit colour to 8 bit without a word: here colour is refused.
 """
@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import OpenEXR
 from PIL import Image
-from scipy import ndimage
 
 KINDS = {"L": np.uint8, "I;16": np.uint16, "I;16B": np.uint16}  # Pillow's names of one-channel images
 
@@ -50,14 +49,3 @@ def read_exr(data: bytes, name: Path | str) -> np.ndarray:
     if np.isnan(first).any():
         raise ValueError(f"{name} holds NaN")
     return first.astype(np.float32)
-
-
-def sharpness(images: np.ndarray) -> np.ndarray:
-    """How sharp images (..., H, W) are, (...): mean squared gradient over mean brightness squared.
-
-    The gradient is a Gaussian's, of 1 px, which noise disturbs less than a difference of pixels. Black level subtracted
-    beforehand, numbers compare within a focal stack; across scenes they don't.
-    """
-    flat = np.reshape(images, (-1, *np.shape(images)[-2:])).astype(np.float32)
-    energy = [np.square(ndimage.gaussian_gradient_magnitude(image, 1.0)).mean() / max(image.mean() ** 2, 1e-12) for image in flat]
-    return np.reshape(energy, np.shape(images)[:-2])

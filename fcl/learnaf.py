@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fcl.classical import gradient_energy
 from fcl.crops import Crops
-from fcl.images import sharpness
 from fcl.learnaf_store import VIEWS, collect
 from fcl.optics import nearest_index
 from fcl.stacks import BatchSampler, FocalStacks
@@ -212,7 +212,7 @@ def compare_labels(store: Path, view: str = "center", zmins: Sequence[float] = (
     for zmin in zmins:
         stacks = store_stacks(store, "train", view, zmin=zmin)
         chosen = np.random.default_rng(0).choice(len(stacks), min(count, len(stacks)), replace=False)
-        sharpest = [sharpness(stacks.slices[stack].mean(1) - stacks.black).argmax() for stack in chosen]
+        sharpest = [gradient_energy(stacks.slices[stack]).argmax() for stack in chosen]
         distance = np.abs(stacks.labels[chosen] - sharpest)
         rows[zmin] = {"median": float(np.median(distance)), "mean": distance.mean(), "patches": len(chosen)}
     return pd.DataFrame(rows).T.rename_axis("zmin (m)")
@@ -236,8 +236,9 @@ def report(store: Path, view: str, left_out: dict[str, str]) -> str:
         if shared and split == "train":
             lines.append(f"  {len(shared)} captures in no split, because their scene is in the test split")
     lines.append(f"published: {PUBLISHED['train']:,} patches to train (here: train and validation), {PUBLISHED['test']:,} to test")
+    lines += ["labels against the sharpest slice, in focal indices:", compare_labels(store, view).round(1).to_string()]
     lines += [f"left out: {name}: {reason}" for name, reason in left_out.items()]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def throughput(stacks: FocalStacks, batches: int = 40, scenes: int = 32, slices: int = 4) -> dict[str, float]:
@@ -280,9 +281,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if options.command == "collect":
             left_out = collect(options.root, options.store, options.view, options.images, progress=True)
-            print(report(options.store, options.view, left_out))
-            print("labels against the sharpest slice, in focal indices:")
-            print(compare_labels(options.store, options.view).round(1).to_string())
+            found = report(options.store, options.view, left_out)
+            file = options.store / options.view / "report.txt"
+            if not file.exists() or file.read_text() != found:  # nothing is cropped anew where nothing is new
+                file.write_text(found)
+            print(found, end="")
         elif options.command == "crop":
             write_stacks(store_stacks(options.store, options.split, options.view, patch=options.patch, count=options.count), options.out)
         else:

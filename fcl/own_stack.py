@@ -15,6 +15,7 @@ import pandas as pd
 from PIL import Image
 from torch import nn
 
+from fcl.checkpoints import load_model
 from fcl.classical import gradient_energy, hill_climb, zero_shift_correlation
 from fcl.images import read_counts
 from fcl.optics import FOCUS_DIOPTRES, FOCUS_DISTANCES_MM
@@ -84,6 +85,15 @@ def own_stack(folder: Path | str, patch: int = 64, corner: tuple[int, int] | Non
     source = {"folder": Path(folder).name, "views": images.shape[1], "covered": covered.tolist(), "labelled": "label" in about}
     return FocalStacks(slices, np.array([label]), np.array([position], np.float32), np.array([Path(folder).name]), 0.0, white,
                        source=source)
+
+
+def kept_networks(folder: Path, setting: str, model: str = "afpe") -> dict[str, nn.Module]:
+    """The trained networks of a setting that are kept in a folder, by method. ValueError where there is none."""
+    start = f"{model}-{setting}-"
+    files = {path.stem.removeprefix(start): path for path in sorted(Path(folder).glob(f"{start}*.safetensors"))}
+    if not files:
+        raise ValueError(f"no networks {start}... in {folder}: `make figures` trains them and `make publish` keeps them in results/")
+    return {method: load_model(path) for method, path in files.items()}
 
 
 def sharpest(stacks: FocalStacks) -> np.ndarray:

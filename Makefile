@@ -5,6 +5,7 @@ PYTHON  = python3
 PROFILE = laptop
 CORES  := $(shell OMP_NUM_THREADS= nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 SEEDS   = 0
+NAME    = table_a
 SETTINGS =
 DATA    = simulated
 TORCH   = $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
@@ -25,14 +26,14 @@ PIP       = $(VENV)/bin/python -m pip --disable-pip-version-check
 # Notebooks whose stored outputs are compared, cell by cell, with what they give now.
 CHECKED_NOTEBOOKS = notebooks/simulated_stacks.ipynb
 
-.PHONY: help learnaf figures all-figures render publish weights test test-all lab doctor bench environment
+.PHONY: help figures all-figures experiment learnaf render publish weights test test-all lab doctor bench environment
 .DEFAULT_GOAL = help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PROFILE=$(PROFILE)  (or smoke: the machinery in a minute; paper: the paper's own sizes, for a GPU)"
-	@echo "  CORES=$(CORES)  SEEDS=$(SEEDS)  (SEEDS=\"0 1 2\" repeats every training with each seed)"
+	@echo "  CORES=$(CORES)  SEEDS=$(SEEDS)  (SEEDS=\"0 1 2\": every training with each seed; SEEDS=published: with those that experiments/ names)"
 	@echo "  DATA=$(DATA)  (or learnaf: the public photographs, after make learnaf)"
 	@echo "  TORCH=$(TORCH)  (cpu or cuda: the build to install; found by itself)  PYTHON=$(PYTHON)"
 
@@ -42,12 +43,15 @@ figures: $(READY) ## Table A and Figure A from nothing: simulate, train, evaluat
 all-figures: $(READY) ## every table and figure from nothing
 	$(RUN) -m fcl.batch all-figures --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
 
-render: $(READY) ## tables and figures from the committed results, in a minute or two
-	$(RUN) -m fcl.render --profile $(PROFILE) --data $(DATA)
+experiment: $(READY) ## the runs of one experiment alone, as NAME=table_c (a file of experiments/)
+	$(RUN) -m fcl.batch $(NAME) --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
 
 learnaf: $(READY) ## the public photographs, for DATA=learnaf: ROOT=the folder of their archives, or of what was in them
 	@test -n "$(ROOT)" || { echo "Say where the data set lies: make learnaf ROOT=/path/to/folder" >&2; exit 1; }
 	$(RUN) -m fcl.learnaf collect "$(ROOT)"
+
+render: $(READY) ## tables and figures from the committed results, in a minute or two
+	$(RUN) -m fcl.render --profile $(PROFILE) --data $(DATA)
 
 publish: $(READY) ## copy the finished runs to results/
 	$(RUN) -m fcl.runs publish --profile $(PROFILE)

@@ -103,7 +103,7 @@ class Line:
 def run(
     target: str, profile: str, seeds: Sequence[int], cores: int, settings: Sequence[str] = (), data: str = "simulated"
 ) -> None:
-    """Make a target (fcl.plan.TARGETS). Raises BatchFailed, and ValueError for arguments not allowed."""
+    """Make a target (one of fcl.plan.targets). Raises BatchFailed, and ValueError for arguments not allowed."""
     root, jobs = project_root(), plan.jobs(target, profile, seeds, settings, data)
     try:
         lock = hold(root / STARTER, 0.0)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -119,24 +120,26 @@ def targets() -> list[str]:
 
 def _names() -> list[str]:
     """The experiments that render something, Table A first: runs that several share are called as there."""
-    paths = (project_root() / "experiments").glob("*.yml")
-    names = sorted(path.stem for path in paths if "renders" in experiment(path, ""))
-    return sorted(names, key=lambda name: name not in FIGURES)
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in (project_root() / "experiments").glob("*.yml")}
+    names = [name for name, text in texts.items() if re.search("^renders:", text, re.MULTILINE)]
+    return sorted(names, key=lambda name: (name not in FIGURES, name))
 
 
 def jobs(
     target: str, profile: str, seeds: Sequence[int], settings: Sequence[str] = (), data: str = "simulated"
 ) -> list[Job]:
     """The notebooks of a target, longest first. `seeds` are those of figures, by default the ones that each
-    experiment names; those that choose weights are fixed. `settings` are for weights: none stands for all. `data`: simulated or learnaf.
+    experiment names; those that choose weights are fixed. `settings` are for weights: none stands for all.
+    `data`: simulated or learnaf, whatever the experiments name.
 
-    Raises ValueError for an unknown target, profile or setting, where weights are still to be chosen, and for
-    seeds that chose them.
+    Raises ValueError for an unknown target, profile or setting, for nothing to do, where weights are still to
+    be chosen, and for seeds that chose them.
     """
-    if target not in targets():
-        raise ValueError(f"target must be one of {', '.join(targets())}, not {target!r}.{closest(target, targets())}")
+    known = targets()
+    if target not in known:
+        raise ValueError(f"target must be one of {', '.join(known)}, not {target!r}.{closest(target, known)}")
     if data == "learnaf" and not (project_root() / PHOTOGRAPHS).exists():
-        raise ValueError(f"{PHOTOGRAPHS} is missing: run `make learnaf ROOT=...` with the folder of the public data set first")
+        raise ValueError(f"{PHOTOGRAPHS} is missing: run `make learnaf ROOT=...` with the folder of the public data set")
     selections = read_selection(profile, settings, data)
     if target == "weights":
         planned = [(part, seed) for part in selections for seed in part["seeds"]]
@@ -155,6 +158,8 @@ def jobs(
                 both = [*found[job.page].weights, *job.weights]
                 job = _job(config, profile, list(dict.fromkeys(both)), job.parameters["split"])
             found[job.page] = job
+    if not found:
+        raise ValueError(f"{target} has no runs in profile {profile}")
     return sorted(found.values(), key=lambda job: -job.cost)
 
 

@@ -110,14 +110,15 @@ def metric_figure(
 ) -> Figure:
     """A row of four panels, one per metric, for each (summary, label): a curve per method over column `x`.
 
-    summary: `fcl.tables.summarise`; noise and names as in `figure_a`.
+    summary: `fcl.tables.summarise`; noise and names as in `figure_a`. Rows without intervals, such as the
+    paper's, have no bar of noise: theirs isn't known.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(len(rows), 4, figsize=(PAGE, 0.4 + 1.6 * len(rows)), squeeze=False)
         for panels, (summary, label) in zip(axes, rows, strict=True):
             for panel, metric in zip(panels, METRICS, strict=True):
                 _metric_panel(panel, summary, metric, x, names)
-                if noise is not None and np.isfinite(noise[metric]):
+                if noise is not None and np.isfinite(noise[metric]) and summary[f"{metric}_half"].notna().any():
                     _mark_noise(panel, noise[metric])
             panels[0].set_ylabel(label)
         for top, bottom, title in zip(axes[0], axes[-1], METRICS.values(), strict=True):

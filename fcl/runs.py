@@ -7,6 +7,7 @@ results/ holds the committed copies of .json and .npz. fcl.results reads both.
 
 import argparse
 import difflib
+import functools
 import json
 import os
 import re
@@ -114,7 +115,12 @@ def parse_weights(text: str) -> Weights:
 
 
 def _experiments(name: str) -> dict[str, Any]:
-    return yaml.safe_load((project_root() / "experiments" / name).read_text(encoding="utf-8")) or {}
+    return _parsed((project_root() / "experiments" / name).read_text(encoding="utf-8"))
+
+
+@functools.lru_cache
+def _parsed(text: str) -> dict[str, Any]:
+    return yaml.safe_load(text) or {}  # slow, and every Config of a plan asks again
 
 
 def read_profile(profile: str, model: str = "afpe", data: str = "simulated") -> dict[str, Any]:

@@ -6,6 +6,7 @@ four metrics are in focal indices, changes in percent of the same seed's baselin
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -143,6 +144,12 @@ def plus_minus(value: float, half: float, digits: int, sign: str = "") -> str:
     if pd.isna(value):
         return "–"
     return f"{value:{sign}.{digits}f}" + ("" if pd.isna(half) else f" ± {half:.{digits}f}")
+
+
+def in_words(change: Any) -> str:
+    """A row of `summarise(changes(...))` as text: 'MAE -1.2 ± 0.4 %, RMSE ...'."""
+    values = {name: (getattr(change, metric), getattr(change, f"{metric}_half")) for metric, name in METRICS.items()}
+    return ", ".join(f"{name} {plus_minus(*pair, 1, '+')} %" for name, pair in values.items())
 
 
 def table_html(

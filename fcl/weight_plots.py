@@ -17,8 +17,8 @@ def heat_maps(grids: Mapping[str, pd.DataFrame]) -> Figure:
     """Table B as maps: MAE left, MSD* right, a row for each source ("here", "paper").
 
     grids: source -> a row per cell with lambda_msd, lambda_kld, mae, msd_star in focal indices. Dark is low,
-    hence good; the best two of each map are framed. Each map has its own scale, from its lowest value to 1.3
-    times that: whatever lies above is bad, and how bad is written in it.
+    hence good; the best two of each map are framed. Each map has its own scale, from its lowest value to 1.1
+    times that of weights (0, 0): whatever lies above is bad, and how bad is written in it.
     """
     with plt.rc_context(STYLE | {"axes.grid": False}):
         figure, axes = plt.subplots(len(grids), 2, figsize=(PAGE, 0.3 + 2.6 * len(grids)), squeeze=False)
@@ -26,9 +26,10 @@ def heat_maps(grids: Mapping[str, pd.DataFrame]) -> Figure:
             for panel, metric in zip(panels, ("mae", "msd_star"), strict=True):
                 grid = rows.pivot(index="lambda_kld", columns="lambda_msd", values=metric)
                 values, best = grid.to_numpy(), np.sort(grid.to_numpy(), axis=None)[:2]
-                panel.imshow(values, cmap="cividis", vmin=best[0], vmax=1.3 * best[0], origin="lower", aspect="auto")
+                top = 1.1 * grid.loc[0, 0]
+                panel.imshow(values, cmap="cividis", vmin=best[0], vmax=top, origin="lower", aspect="auto")
                 for (row, column), value in np.ndenumerate(values):
-                    shade = "white" if value < 1.15 * best[0] else "black"
+                    shade = "white" if value < (best[0] + top) / 2 else "black"
                     panel.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=shade)
                     if value <= best[-1]:
                         box = dict(fill=False, edgecolor="#D55E00", linewidth=1.8)
@@ -89,7 +90,7 @@ def frontiers(curves: pd.DataFrame, settings: Sequence[str]) -> Figure:
                                    **look(method, list(dict.fromkeys(here.method))))
                 for axis, name in ((panel.set_xlim, "msd_star"), (panel.set_ylim, value)):
                     values, halves = here[name][inside], here[f"{name}_half"][inside].fillna(0)
-                    margin = 0.08 * (values.max() - values.min())
+                    margin = 0.08 * (values.max() - values.min()) or 0.1
                     axis((values - halves).min() - margin, (values + halves).max() + margin)
             outside = f" ({(~inside).sum()} points outside)" if (~inside).any() else ""
             column[0].set_title(f"{setting}{outside}")

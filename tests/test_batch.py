@@ -43,8 +43,9 @@ def copy_project(folder):
         shutil.copy(ROOT / name, folder)
     sizes = {"patch": 16, "width": 0.25, "batch": 16, "iterations": 80}
     edit(folder, "profiles", smoke=sizes | {"train_stacks": 12, "validation_stacks": 6, "test_stacks": 6})
-    for name in ("table_a", "weight_selection"):
-        edit(folder, name, profiles={"smoke": {"settings": ["D1", "I1"]}})
+    edit(folder, "table_a", profiles={"smoke": {"settings": ["D1", "I1"]}})
+    l2a = {"model": "l2a", "settings": ["D1"], "base": {"fcl": "msd4+kld4"}}
+    edit(folder, "weight_selection", profiles={"smoke": {"parts": [{"model": "afpe", "settings": ["D1", "I1"]}, l2a]}})
     return folder
 
 
@@ -258,5 +259,6 @@ def test_a_failing_run_is_named_and_stops_no_other(project):
 def test_weights_are_chosen_from_nothing(project):
     make(project, "weights")
     text = (project / "experiments/weights.yml").read_text()
-    assert set(yaml.safe_load(text)["smoke"]["afpe"]) == {"D1", "I1"} and "# baseline " in text
+    chosen = yaml.safe_load(text)["smoke"]
+    assert set(chosen["afpe"]) == {"D1", "I1"} and set(chosen["l2a"]["D1"]) == {"fcl"} and "# baseline " in text
     assert "jobs" not in text and not (project / "results").exists()

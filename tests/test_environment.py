@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from fcl import __version__, interpreter
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGETS = "figures all-figures render publish weights test test-all lab doctor bench environment".split()
+TARGETS = "figures all-figures experiment learnaf render publish weights test test-all lab doctor bench environment".split()
 GPU_LIBRARIES = ("nvidia", "triton", "cuda")
 
 
@@ -160,6 +160,8 @@ def test_every_target_exists_and_takes_an_environment_of_ones_own(target):
 def test_variables_reach_the_batch():
     asked = make("-n", "figures", "PROFILE=smoke", "CORES=3", "SEEDS=0 1", "RUN=python").stdout
     assert asked.strip() == 'python -m fcl.batch figures --profile smoke --cores 3 --seeds "0 1"'
+    asked = make("-n", "experiment", "NAME=table_c", "SEEDS=published", "CORES=2", "RUN=python").stdout
+    assert asked.strip() == 'python -m fcl.batch table_c --profile laptop --cores 2 --seeds "published"'
     assert "--no-browser" in make("-n", "lab", "LAB_OPTIONS=--no-browser", "RUN=python").stdout
 
 

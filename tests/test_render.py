@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from fcl import render, runs
+from fcl import plan, render, runs
 
 SMOKE = ["D1", "D2", "I1"]
 LAPTOP = [view + str(frames) for view in "DI" for frames in range(1, 6)]
@@ -61,6 +61,30 @@ def test_published_results_are_drawn_in_place_and_drawing_again_changes_nothing(
     assert str(project) not in everything and " at 0x" not in everything  # no paths, no addresses
     assert run(project).returncode == 0
     assert contents(project / "figures", project / "notebooks") == drawn
+
+
+@pytest.mark.slow
+def test_every_section_is_drawn_from_stored_runs_in_a_minute(tmp_path):
+    sections = ["table_a", "table_b", "table_c", "figure_b", "frontiers", "training_length"]
+    fake.copy_project(tmp_path, LAPTOP, sections)
+    names = [name for name in plan.targets() if name not in ("figures", "all-figures", "weights", "backbones")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, str(fake.ROOT / "tests" / "fake.py"), "laptop", "0 1", *names]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in sections:
+        shown = outputs(tmp_path / "notebooks" / f"{name}.ipynb")
+        assert shown and not any(output.get("name") == "stderr" for output in shown), name
+        assert str(tmp_path) not in str(shown) and " at 0x" not in str(shown), name
+    figures = "figure_a figure_a_paper figure_b frontiers table_b table_b_curves table_c training_length".split()
+    assert {path.stem for path in (tmp_path / "figures").glob("*.json")} == set(figures)
+    broken = tmp_path / "results/laptop/simulated/afpe-D1-F8-seed1/baseline.npz"
+    broken.write_bytes(broken.read_bytes()[:50])
+    before = contents(tmp_path / "figures")
+    failed = run(tmp_path, "--only", "table_c")
+    assert failed.returncode == 1 and "afpe-D1-F8-seed1/baseline.npz is half-written" in failed.stderr
+    assert "make all-figures PROFILE=laptop SEEDS=1" in failed.stderr and contents(tmp_path / "figures") == before
 
 
 def test_text_that_came_in_pieces_is_joined():

@@ -110,6 +110,12 @@ def test_chosen_weights_come_from_the_file(root):
     )
     with pytest.raises(ValueError, match="has only msd for laptop"):
         chosen_weights("laptop", "afpe", "D1")
+    assert chosen_weights("laptop", "afpe", "D1", ["msd"]) == {"msd": Weights(msd=6)}  # as L2A, where FCL is enough
+    (root / "experiments" / "weights.yml").write_text(
+        yaml.safe_dump({"laptop": {"afpe": {"D1": CHOSEN | {"flc": "msd4+kld4"}}}})
+    )
+    with pytest.raises(ValueError, match="has only .*flc for laptop"):
+        chosen_weights("laptop", "afpe", "D1")
 
 
 def test_methods_resolve_in_order(root):

@@ -76,3 +76,11 @@ def test_floor_of_given_labels_is_right_on_average_even_for_few_stacks():
 
 def test_examples_in_the_documentation():
     assert doctest.testmod(stats).failed == 0
+
+
+def test_resampled_stacks_give_the_interval_of_a_mean():
+    values = np.random.default_rng(5).normal(0.5, 2.0, 400)
+    low, high = stats.bootstrap_stacks(values)
+    assert (low, high) == stats.bootstrap_stacks(values)
+    mean, half = stats.interval(values)  # for many independent values both agree
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.03)

@@ -8,10 +8,9 @@ import pytest
 import scipy.stats
 
 from fcl import tables
-from fcl.runs import METHODS, ResultsError, parse_weights
+from fcl.runs import METHODS
 
-PLAN = {"model": "afpe", "focal_indices": 4, "settings": ["D1", "I1"], "methods": list(METHODS)}
-NAMES = {"baseline": "baseline", "msd": "msd6", "jsd": "jsd32", "kld": "kld4", "fcl": "msd4+kld4"}
+SETTINGS = ["D1", "I1"]
 
 
 def made_up(seeds=(0, 1, 2)):
@@ -20,7 +19,7 @@ def made_up(seeds=(0, 1, 2)):
     rows = [
         dict(setting=setting, views=setting[0], frames=1, method=method, seed=seed)
         | dict(zip(tables.METRICS, random.uniform(1, 2, 4), strict=True))
-        for setting in PLAN["settings"]
+        for setting in SETTINGS
         for method in METHODS
         for seed in seeds
     ]
@@ -32,46 +31,11 @@ def pick(rows, setting, method, seed=None):
     return chosen if seed is None else chosen[chosen.seed == seed].iloc[0]
 
 
-def test_only_complete_seeds_are_used_and_controls_are_no_seeds(tmp_path):
-    folder = tmp_path / "laptop" / "simulated"
-    for group in ("afpe-D1-F4-seed0", "afpe-D1-F4-seed3", "afpe-I1-F4-seed0", "afpe-I1-F4-seed3"):
-        (folder / group).mkdir(parents=True)
-    for group in ("afpe-D1-F4-seed1", "afpe-D1-F4-seed2-shuffled", "afpe-I1-F4-seed2", "afpe-D1-F8-seed5"):
-        (folder / group).mkdir()
-    assert tables.complete_seeds(folder, PLAN) == [0, 3]
-    assert tables.complete_seeds(folder, PLAN, "3") == [3]
-    with pytest.raises(ResultsError, match="has no seed 1 7 with all of .*make figures PROFILE=laptop SEEDS='1 7'"):
-        tables.complete_seeds(folder, PLAN, "7 1 0")
-    with pytest.raises(ValueError, match='seeds must be "all" or whole numbers'):
-        tables.complete_seeds(folder, PLAN, "0, 3")
-
-
-def test_no_results_is_an_error_that_names_the_folder_and_the_commands(tmp_path):
-    with pytest.raises(ResultsError, match="no seed with all of D1, I1.*make figures PROFILE=laptop"):
-        tables.complete_seeds(tmp_path / "laptop" / "simulated", PLAN)
-
-
-def test_planned_runs_name_the_chosen_weights_and_order_the_results():
-    chosen = {method: parse_weights(name) for method, name in NAMES.items()}
-    plan = PLAN | {"settings": ["I1", "D*"]}
-    planned = tables.planned_runs(plan, {"I1": chosen, "D*": chosen}, [2, 7])
-    assert planned.run.iloc[[0, 1, -1]].tolist() == [
-        "afpe-I1-F4-seed2/baseline",
-        "afpe-I1-F4-seed7/baseline",
-        "afpe-Dall-F4-seed7/msd4+kld4",
-    ]
-    results = pd.DataFrame({"path": "/elsewhere/" + planned.run + ".json", "mae": np.arange(20.0)})
-    shuffled = results.sample(frac=1, random_state=0)
-    rows = tables.with_methods(shuffled, planned)
-    assert rows.run.tolist() == planned.run.tolist() and rows.mae.tolist() == list(range(20))
-    assert rows.method.tolist() == [method for _ in range(2) for method in METHODS for _ in range(2)]
-
-
 def test_means_and_intervals_are_those_of_scipy():
     rows = made_up()
     summary = tables.summarise(rows)
     order = list(zip(summary.setting, summary.method, strict=True))
-    assert order == [(setting, method) for setting in PLAN["settings"] for method in METHODS]
+    assert order == [(setting, method) for setting in SETTINGS for method in METHODS]
     tv = pick(rows, "I1", "kld").tv
     low, high = scipy.stats.ttest_1samp(tv, 0).confidence_interval(0.95)
     row = pick(summary, "I1", "kld").iloc[0]
@@ -96,7 +60,7 @@ def test_change_from_a_baseline_of_zero_is_no_number_and_no_improvement():
     assert changed.tv.isna().all() and changed.mae.notna().all()
     assert (tables.count_lower(changed, changed)["TV"] == 0).all(axis=None)
     assert (tables.compare(rows, rows).tv_sign == "unclear").all()
-    assert "–" in tables.comparison_html(tables.compare(rows, rows), "name")
+    assert "–" in tables.comparison_html(tables.compare(rows, made_up(seeds=["paper"])), "name")
 
 
 def test_signs_agree_differ_or_are_unclear():
@@ -125,7 +89,7 @@ def test_counts_by_seed_stand_beside_the_paper_s():
         for seed in seeds:
             for method in METHODS[1:]:
                 lower = 0
-                for setting in PLAN["settings"]:
+                for setting in SETTINGS:
                     baseline = pick(source, setting, "baseline", seed).tv
                     lower += pick(source, setting, method, seed).tv < baseline
                 assert counts.loc[tables.NAMES[method], ("TV", seed)] == lower
@@ -143,7 +107,7 @@ def test_the_best_three_are_marked_by_number_and_colour():
     cells = re.findall(r'<td id="(\w|-)*row(\d+)_col(\d+)"[^>]*>([^<]*)</td>', html)
     text = {(int(row), int(column)): value for _, row, column, value in cells}
     assert len(text) == 5 * 8
-    for column, (setting, metric) in enumerate((s, m) for s in PLAN["settings"] for m in tables.METRICS):
+    for column, (setting, metric) in enumerate((s, m) for s in SETTINGS for m in tables.METRICS):
         values = summary[summary.setting == setting][metric].tolist()
         for row, value in enumerate(values):
             rank = sorted(values).index(value) + 1
@@ -161,6 +125,12 @@ def test_a_profile_with_fewer_one_channel_settings_leaves_their_cells_empty():
     assert html.count("¹</td>") == 12 and html.count("></td>") == 5 * 4
 
 
+def test_what_the_paper_does_not_print_has_no_column():
+    rows, paper = made_up(seeds=[0]), made_up(seeds=["paper"]).assign(tv=np.nan)
+    html = tables.comparison_html(tables.compare(rows, paper), "made-up")
+    assert "RMSE" in html and "TV" not in html
+
+
 def test_opposite_signs_are_marked():
     rows, paper = made_up(seeds=[0]), made_up(seeds=["paper"])
     html = tables.comparison_html(tables.compare(rows, paper), "made-up")
@@ -170,11 +140,55 @@ def test_opposite_signs_are_marked():
     assert html.count(">opposite<") == 8 and tables.MARKS[2].split(";")[0] in html
 
 
+def test_changes_may_be_within_other_columns_than_the_setting():
+    rows = pd.concat([made_up().assign(F=F, mae=lambda rows, F=F: rows.mae + F) for F in (2, 8)])
+    changed = tables.changes(rows, ["setting", "F"])
+    for row in changed.itertuples():
+        baseline = pick(rows[rows.F == row.F], row.setting, "baseline", row.seed).mae
+        value = pick(rows[rows.F == row.F], row.setting, row.method, row.seed).mae
+        assert row.mae == pytest.approx(100 * (value / baseline - 1))
+    paper = rows[(rows.seed == 0) & (rows.F == 8) & rows.method.isin(["baseline", "fcl"])]
+    table = tables.compare(rows, paper, ["setting", "F"])  # only what the paper has too
+    assert table[["setting", "F", "method"]].to_numpy().tolist() == [["D1", 8, "fcl"], ["I1", 8, "fcl"]]
+
+
+def test_rank_correlation_is_that_of_the_orders():
+    table = pd.DataFrame({metric: [3.0, 1.0, 2.0, 9.0] for metric in tables.METRICS})
+    table["mae_paper"], table["rmse_paper"] = [30, 10, 20, 90], [-3, -1, -2, -9]
+    table["msd_star_paper"], table["tv_paper"] = [1.0, 3.0, 2.0, np.nan], np.nan
+    found = tables.rank_correlation(table)
+    assert found[["MAE", "RMSE", "MSD*"]].tolist() == pytest.approx([1, -1, -1]) and np.isnan(found["TV"])
+
+
+def test_noise_is_the_scatter_of_the_baseline_over_seeds():
+    rows = made_up().assign(model="afpe", F=4)
+    rows["run"] = rows.setting + rows.method + rows.seed.astype(str)
+    twice = pd.concat([rows, rows[rows.method == "baseline"]])  # a run that two experiments read counts once
+    variances = [pick(rows, setting, "baseline").tv.var() for setting in SETTINGS]
+    assert tables.seed_noise(twice).tv == pytest.approx(np.sqrt(np.mean(variances)))
+    assert tables.seed_noise(rows[rows.seed == 0]).isna().all()
+
+
+def test_the_grid_has_a_line_for_each_kld_and_marks_two():
+    cells = [dict(lambda_msd=msd, lambda_kld=kld, mae=1 + msd + 0.1 * kld, mae_half=np.nan)
+             for msd in (0, 4) for kld in (0, 0.5, 24)]
+    html = tables.grid_html(pd.DataFrame(cells), "mae", "made-up")
+    text = re.findall(r'<td id="[^"]*"[^>]*>([^<]*)</td>', html)
+    assert text == ["1.000¹", "5.000", "1.050²", "5.050", "3.400", "7.400"]
+    assert "λ KLD" in html and ">0.5<" in html and "³" not in html
+
+
 def test_numbers_are_written_with_their_interval_where_there_is_one():
     assert tables.plus_minus(1.7604, 0.0213, 3) == "1.760 ± 0.021"
     assert tables.plus_minus(-1.2, np.nan, 1, "+") == "-1.2"
     assert tables.plus_minus(1.2, np.nan, 1, "+") == "+1.2"
     assert tables.plus_minus(np.nan, np.nan, 3) == "–"
+
+
+def test_a_change_is_told_in_words():
+    rows = tables.summarise(tables.changes(made_up(seeds=[0])))
+    first = next(rows.itertuples())
+    assert tables.in_words(first).startswith(f"MAE {first.mae:+.1f} %, RMSE {first.rmse:+.1f} %, MSD* ")
 
 
 def test_csv_has_four_decimals_and_plain_line_ends(tmp_path):

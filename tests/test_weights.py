@@ -6,10 +6,12 @@ import yaml
 from tiny import ROOT, make_project
 
 from fcl import weights
+from fcl.plan import parts
 from fcl.runs import Weights, chosen_weights
 from fcl.weights import candidates, choose, chosen_entries, write_weights
 
-PLAN = yaml.safe_load((ROOT / "experiments" / "weight_selection.yml").read_text())
+AFPE, L2A, L2A_FRAMES = parts(yaml.safe_load((ROOT / "experiments" / "weight_selection.yml").read_text()))
+PLAN = AFPE
 TRIED = {0.25: Weights(msd=1.5), 0.5: Weights(msd=3), 1: Weights(msd=6), 2: Weights(msd=12)}
 
 
@@ -26,6 +28,8 @@ def test_the_rule_and_the_candidates_are_those_stated():
         "kld": ["kld1", "kld2", "kld4", "kld8"],
         "fcl": ["msd1+kld1", "msd2+kld2", "msd4+kld4", "msd8+kld8"],
     }
+    assert candidates(L2A) == candidates(PLAN) and candidates(L2A_FRAMES) == {"fcl": candidates(PLAN)["fcl"]}
+    assert sorted(L2A["settings"] + L2A_FRAMES["settings"]) == sorted(AFPE["settings"])
     assert (PLAN["tolerance"], PLAN["seeds"], PLAN["split"]) == (1.03, [1000, 1001], "validation")
 
 
@@ -74,6 +78,11 @@ def test_entry_is_read_back_and_other_profiles_stay(tmp_path, monkeypatch):
     assert chosen_weights("laptop", "afpe", "D1")["fcl"] == Weights(msd=8, kld=8)
     assert chosen_weights("laptop", "afpe", "I1")["fcl"] == Weights(msd=2, kld=2)
     assert chosen_weights("smoke", "afpe", "D1")["msd"] == Weights(msd=6)
+    mine = results().assign(model="l2a")
+    write_weights("laptop", chosen_entries(mine, L2A_FRAMES | {"settings": ["D1"]}), L2A_FRAMES)
+    fcl = chosen_weights("laptop", "l2a", "D1", ["baseline", "fcl"])
+    assert fcl == {"baseline": Weights(), "fcl": Weights(msd=8, kld=8)}
+    assert chosen_weights("laptop", "afpe", "I1")["fcl"] == Weights(msd=2, kld=2)
     line = "jsd: jsd64  # 0.25: 2.000 / 1.875, 0.5: 2.000 / 1.750, 1: 2.000 / 1.500, 2: 2.000 / 1.000"
     assert line in file.read_text()
     assert max(map(len, file.read_text().splitlines())) <= 110
@@ -91,6 +100,6 @@ def test_incomplete_selections_are_refused(spoil):
 def test_committed_weights_are_candidates():
     chosen = yaml.safe_load((ROOT / "experiments" / "weights.yml").read_text())
     for profile, models in chosen.items():
-        for setting, methods in models["afpe"].items():
-            for method, tried in candidates(PLAN).items():
-                assert methods[method] in [w.name for w in tried.values()], (profile, setting, method)
+        entries = [methods for settings in models.values() for methods in settings.values()]
+        for method, name in (choice for methods in entries for choice in methods.items()):
+            assert name in [w.name for w in candidates(PLAN)[method].values()], (profile, method, name)

@@ -70,14 +70,16 @@ def signal_to_noise(scene: Scene) -> float:
         20 log10 (s / sqrt(a x + b))
 
     x and s are mean and standard deviation of the light, all layers in focus at once, clipped at the white level, at unit
-    gain of the views; a and b are the scene's noise. Darkness and a lack of texture both lower it.
+    gain of the views; a and b are the scene's noise. Darkness and a lack of texture both lower it; a patch that is white all
+    over has -inf.
     """
     light = np.zeros_like(scene.radiance[0])
     for radiance, opacity in zip(scene.radiance, scene.opacity):
         light = opacity * radiance + (1 - opacity) * light
     patch = light[MARGIN // 2:-MARGIN // 2, MARGIN:-MARGIN].clip(max=1).astype(np.float64)
     a, b = scene.noise
-    return float(20 * np.log10(patch.std() / np.sqrt(a * patch.mean() + b)))
+    with np.errstate(divide="ignore"):
+        return float(20 * np.log10(patch.std() / np.sqrt(a * patch.mean() + b)))
 
 
 def at_quantiles(values: ArrayLike, quantiles: Sequence[float]) -> list[int]:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from fcl.provenance import code_state
@@ -266,7 +267,8 @@ def show_slices(panels: Sequence[Axes], slices: np.ndarray, indices: Sequence[in
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
         place = dict(transform=panel.transAxes, va="top", fontsize=9, fontweight="bold")
-        panel.text(0.05, 0.95, str(index), color="#FF2020", **place)
+        outline = [withStroke(linewidth=1.5, foreground="white")]
+        panel.text(0.05, 0.95, str(index), color="#FF2020", path_effects=outline, **place)
         if index == label:
             box = dict(transform=panel.transAxes, fill=False, edgecolor="#FF2020", linewidth=3)
             panel.add_patch(plt.Rectangle((0, 0), 1, 1, **box))

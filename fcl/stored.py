@@ -34,12 +34,17 @@ def scored_on(rows: pd.DataFrame) -> tuple[int, int]:
 
 
 def trained_network(folder: Path, row: Any) -> nn.Module:
-    """The network of a run (a row of `stored_predictions`): the kept one, else its checkpoint. ResultsError if neither."""
+    """The network of a run (a row of `stored_predictions`): its checkpoint, else the kept one. ResultsError if neither.
+
+    Only one seed is kept (experiments/kept_networks.yml): a kept network of another seed is not taken.
+    """
     kept = Path(folder) / "networks" / f"{row.model}-{row.setting}-{row.method}.safetensors"
-    for path in (kept, Path(row.path).with_suffix(".safetensors")):
-        if path.is_file():
-            return load_model(path)
-    raise ResultsError(f"{kept} is missing: `make figures PROFILE={row.profile}` trains it, `make publish` keeps it")
+    for path in (Path(row.path).with_suffix(".safetensors"), kept):
+        model = load_model(path) if path.is_file() else None
+        if model is not None and model.config.seed == row.seed:
+            return model
+    raise ResultsError(f"{kept} is missing, or of another seed than {row.seed}: `make figures PROFILE={row.profile}` trains "
+                       "it, `make publish` keeps it")
 
 
 def over_seeds(rows: pd.DataFrame, by: Sequence[str], digits: Mapping[str, int]) -> pd.DataFrame:

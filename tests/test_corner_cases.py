@@ -77,6 +77,7 @@ def test_signal_to_noise_has_its_closed_form():
     brighter.opacity[1] = 0
     brighter.radiance[0, :, ::2] = 0
     assert signal_to_noise(brighter) == pytest.approx(20 * np.log10(0.5 / np.sqrt(0.5e-3 + 1e-6)), rel=1e-6)
+    assert signal_to_noise(flat([2.0], [1], (1e-3, 1e-6))) == -np.inf
 
 
 def test_dark_and_textureless_scenes_have_the_least_signal():

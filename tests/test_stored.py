@@ -1,0 +1,69 @@
+"""Stored predictions of planned runs: all there or named, networks found, means as texts."""
+
+from types import SimpleNamespace
+
+import fake
+import numpy as np
+import pandas as pd
+import pytest
+
+from fcl import stored
+from fcl.results import load_predictions
+from fcl.runs import ResultsError, parse_weights
+from fcl.stats import interval
+
+PLAN = {"model": "afpe", "settings": ["D1", "D5"], "methods": ["baseline", "fcl"], "focal_indices": 4}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    chosen = {"baseline": parse_weights("baseline")} | {name: parse_weights(text) for name, text in fake.WEIGHTS.items()}
+    monkeypatch.setattr(stored, "chosen_weights", lambda profile, model, setting: chosen)
+    path = tmp_path / "laptop" / "simulated"
+    fake.write_results(path, "laptop", PLAN["settings"], [0, 1])
+    return path
+
+
+def test_each_planned_run_comes_with_its_predictions(folder):
+    rows = stored.stored_predictions(folder, PLAN, "laptop", "all")
+    assert list(zip(rows.setting, rows.method, rows.seed)) == [
+        (setting, method, seed) for setting in ("D1", "D5") for method in ("baseline", "fcl") for seed in (0, 1)]
+    assert [argmax.shape[1] for argmax in rows.argmax] == [49] * 4 + [45] * 4
+    expected = load_predictions(folder / "afpe-D5-F4-seed1" / "msd4+kld4.npz")["argmax"]
+    assert np.array_equal(rows.argmax.iloc[-1], expected)
+    assert stored.scored_on(rows) == (0, 64)
+
+
+def test_what_is_missing_is_named(folder):
+    with pytest.raises(ResultsError, match="no seed with all of D1, D5"):
+        stored.stored_predictions(folder, PLAN | {"model": "l2a"}, "laptop", "all")
+    (folder / "afpe-D1-F4-seed0" / "baseline.npz").unlink()
+    with pytest.raises(ResultsError, match="afpe-D1-F4-seed0/baseline.npz is missing"):
+        stored.stored_predictions(folder, PLAN, "laptop", "0")
+
+
+def test_a_network_is_the_checkpoint_or_the_kept_one_of_that_seed_or_named(folder, monkeypatch):
+    seeds = {}
+    load = lambda path: SimpleNamespace(config=SimpleNamespace(seed=seeds[path]), path=path)  # noqa: E731
+    monkeypatch.setattr(stored, "load_model", load)
+    row = next(stored.stored_predictions(folder, PLAN, "laptop", "0").itertuples())
+    kept = folder / "networks" / "afpe-D1-baseline.safetensors"
+    kept.parent.mkdir()
+    for _ in ("absent", "of seed 3"):
+        with pytest.raises(ResultsError, match="networks/afpe-D1-baseline.safetensors is missing, or of another seed"):
+            stored.trained_network(folder, row)
+        kept.touch()
+        seeds[kept] = 3
+    seeds[kept] = 0
+    assert stored.trained_network(folder, row).path == kept
+    checkpoint = folder / "afpe-D1-F4-seed0" / "baseline.safetensors"
+    checkpoint.touch()
+    seeds[checkpoint] = 0
+    assert stored.trained_network(folder, row).path == checkpoint
+
+
+def test_means_over_seeds_as_texts_in_the_order_of_the_rows():
+    rows = pd.DataFrame({"method": ["b", "b", "a"], "x": [1.0, 2.0, 3.0], "y": [1.0, np.nan, 0.5]})
+    table = stored.over_seeds(rows, ["method"], {"x": 2, "y": 1})
+    assert table.index.tolist() == ["b", "a"]
+    assert table.x.tolist() == [f"1.50 ± {interval([1, 2])[1]:.2f}", "3.00"] and table.y.tolist() == ["–", "0.5"]

@@ -48,7 +48,7 @@ experiment: $(READY) ## the runs of one experiment alone, as NAME=table_c (a fil
 
 learnaf: $(READY) ## the public photographs, for DATA=learnaf: ROOT=the folder of their archives, or of what was in them
 	@test -n "$(ROOT)" || { echo "Say where the data set lies: make learnaf ROOT=/path/to/folder" >&2; exit 1; }
-	$(RUN) -m fcl.learnaf collect "$(ROOT)"
+	$(RUN) -m fcl.photographs collect "$(ROOT)"
 
 render: $(READY) ## tables and figures from the committed results, in a minute or two
 	$(RUN) -m fcl.render --profile $(PROFILE) --data $(DATA)

@@ -59,7 +59,7 @@ rule crop:
         stacks=lambda w: read_profile(w.profile, data="learnaf")[f"{w.split}_stacks"],
         patch=lambda w: read_profile(w.profile)["patch"],
     shell:
-        "{sys.executable:q} -m fcl.learnaf crop --split {wildcards.split} --count {params.stacks}"
+        "{sys.executable:q} -m fcl.photographs crop --split {wildcards.split} --count {params.stacks}"
         " --patch {params.patch} --out $(dirname {output:q}) > {log:q} 2>&1"
 
 

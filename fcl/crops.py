@@ -82,18 +82,18 @@ class Crops:
             as_stored = as_stored.swapaxes(-1, -2)
         for target, stack, index in zip(as_stored, stacks.tolist(), indices.tolist(), strict=True):
             row, column = self._first_row[stack], self._first_column[stack]
-            frame = self.frames[self.places[stack, 0]][index, :, row:row + patch]
+            frame = self.frames[self.places[stack, 0]][index, :, row : row + patch]
             if self.halved:
                 _interpolate(frame, column // 2, target)
             else:
-                target[:] = frame[..., column:column + patch]
+                target[:] = frame[..., column : column + patch]
         return slices
 
 
 def _interpolate(frame: np.ndarray, first: int, target: np.ndarray) -> None:
     """Fill `target` (2, rows, columns) from the samples of `frame` from column `first` on; edges are repeated."""
     samples = target.shape[-1] // 2
-    own = frame[..., first:first + samples]
+    own = frame[..., first : first + samples]
     cut = np.empty((*own.shape[:-1], samples + 2), np.uint16)  # with one sample more on either side
     cut[..., 1:-1] = own
     cut[..., 0] = frame[..., max(first - 1, 0)]

@@ -39,8 +39,9 @@ def read_exr(data: bytes, name: Path | str) -> np.ndarray:
         with OpenEXR.File(file.name, separate_channels=True) as image:
             channels = {key: channel.pixels for key, channel in image.channels().items()}
     except RuntimeError as error:
-        raise ValueError(f"{name} is no readable EXR image, or only a part of one "
-                         f"({str(error).replace(file.name, 'the file')})") from None
+        raise ValueError(
+            f"{name} is no readable EXR image, or only a part of one ({str(error).replace(file.name, 'the file')})"
+        ) from None
     finally:
         Path(file.name).unlink()
     first, *others = channels.values()

@@ -2,18 +2,10 @@
 
 `fcl.learnaf_store` knows the files, and keeps the native images in a store; here they become labelled patches, which are
 cropped as they are asked for. No scene is in two splits.
-
-    python -m fcl.learnaf collect FOLDER --store data/learnaf
-    python -m fcl.learnaf crop --split train --count 3072 --patch 64 --out data/laptop/learnaf/train
-    python -m fcl.learnaf throughput
 """
 
-import argparse
 import hashlib
 import json
-import os
-import sys
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,15 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fcl.classical import gradient_energy
 from fcl.crops import Crops
 from fcl.learnaf_store import VIEWS, collect
 from fcl.optics import nearest_index
-from fcl.stacks import BatchSampler, FocalStacks
+from fcl.stacks import FocalStacks
 
 SPLITS = ("train", "validation", "test")
-PUBLISHED = {"train": 387_000, "test": 56_800}  # patches of the paper's data set; the public release is smaller
-STORE = Path("data/learnaf")  # seen from the project's folder
 ZMAX = 100.0  # m
 CONFIDENCE = 0.99  # the official threshold is not known; public loaders take 1, 0.99, 0.7 or 0.5
 
@@ -37,8 +26,8 @@ CONFIDENCE = 0.99  # the official threshold is not known; public loaders take 1,
 def depth_dioptres(counts: np.ndarray, zmin: float = 0.1) -> np.ndarray:
     """Dioptres of 8-bit depth counts: 1/z = (1 - d) / zmin + d / 100 m with d = count/255.
 
-    zmin (m) is disputed: 0.1 and 0.2 are used. With 0.2 no label would lie beyond index 24. `compare_labels` looks which one
-    agrees with the sharpest slices.
+    zmin (m) is disputed: 0.1 and 0.2 are used. With 0.2 no label would lie beyond index 24.
+    `fcl.photographs.compare_labels` looks which one agrees with the sharpest slices.
     """
     if not 0 < zmin < ZMAX:
         raise ValueError(f"zmin must be between 0 and {ZMAX:g} m, not {zmin!r}")
@@ -52,8 +41,10 @@ def read_store(store: Path, view: str = "center") -> list[dict]:
         raise ValueError(f"view must be one of {', '.join(VIEWS)}, not {view!r}")
     paths = sorted((Path(store) / view).glob("*/*/capture.json"))
     if not paths:
-        raise ValueError(f"no photographs in {Path(store) / view}: run `make learnaf ROOT=...` with the folder of the data set's "
-                         "archives, or of what was in them")
+        raise ValueError(
+            f"no photographs in {Path(store) / view}: run `make learnaf ROOT=...` with the folder of the data set's "
+            "archives, or of what was in them"
+        )
     return [json.loads(path.read_text()) | {"folder": path.parent} for path in paths]
 
 
@@ -76,15 +67,18 @@ def split_captures(captures: Sequence[dict], split: str) -> tuple[list[dict], li
     others = [capture for capture in captures if capture["folder"].parent.name != "test"]
     shared = [capture for capture in others if scene(capture) in tested]
     held_out = sorted({scene(capture) for capture in others} - tested)[9::10]
-    mine = [capture for capture in others if capture not in shared and (scene(capture) in held_out) == (split == "validation")]
+    mine = [
+        capture for capture in others if capture not in shared and (scene(capture) in held_out) == (split == "validation")
+    ]
     return mine, shared
 
 
 def levels(captures: Sequence[dict]) -> tuple[float, float]:
     """Black and white level of all images, from their lowest and largest counts.
 
-    White is the end of the smallest usual range that holds the largest count: 10, 12, 14 or 16 bit. Black is 64/1023 of it, as of
-    this camera, unless in most captures a thousandth of some image lies below half of that: then it was subtracted before.
+    White is the end of the smallest usual range that holds the largest count: 10, 12, 14 or 16 bit. Black is 64/1023 of
+    it, as of this camera, unless in most captures a thousandth of some image lies below half of that: then it was
+    subtracted before.
     """
     largest = max(capture["largest"] for capture in captures)
     lowest = np.median([capture["lowest"] for capture in captures])
@@ -96,8 +90,9 @@ def levels(captures: Sequence[dict]) -> tuple[float, float]:
 def orientation(captures: Sequence[dict]) -> tuple[bool, bool]:
     """(transposed, mirrored): what brings the baseline to the last axis, with the project's sign.
 
-    From the shifts (rows, columns) of the left image against the right one at the first and the last index. The baseline is the
-    axis of the larger ones. At index 0 everything is nearer than focus, so that the left image lies at greater x there.
+    From the shifts (rows, columns) of the left image against the right one at the first and the last index. The baseline
+    is the axis of the larger ones. At index 0 everything is nearer than focus, so that the left image lies at greater x
+    there.
     """
     shifts = np.array([capture["shifts"] for capture in captures])  # (captures, 2 slices, 2 axes)
     axis = int(np.square(shifts).sum((0, 1)).argmax())
@@ -126,55 +121,102 @@ def patch_table(captures: Sequence[dict], patch: int, stride: int, transposed: b
         depth, confidence = (_windows(array, patch // 4, stride // 4) for array in maps)
         rows, columns = (stride * axis.ravel() for axis in np.indices(depth.shape))
         height, width = (4 * length for length in maps[0].shape)
-        tables.append(pd.DataFrame({
-            "capture": number, "row": rows, "column": columns,
-            "x": (columns + patch / 2) / (width / 2) - 1, "y": (rows + patch / 2) / (height / 2) - 1,
-            "depth": depth.ravel(), "confidence": confidence.ravel()}))
+        tables.append(
+            pd.DataFrame(
+                {
+                    "capture": number,
+                    "row": rows,
+                    "column": columns,
+                    "x": (columns + patch / 2) / (width / 2) - 1,
+                    "y": (rows + patch / 2) / (height / 2) - 1,
+                    "depth": depth.ravel(),
+                    "confidence": confidence.ravel(),
+                }
+            )
+        )
     return pd.concat(tables, ignore_index=True)
 
 
-def store_stacks(store: Path, split: str = "train", view: str = "center", *, patch: int = 128, stride: int = 40,
-                 confidence: float = CONFIDENCE, zmin: float = 0.1, count: int | None = None, seed: int = 0) -> FocalStacks:
+def store_stacks(
+    store: Path,
+    split: str = "train",
+    view: str = "center",
+    *,
+    patch: int = 128,
+    stride: int = 40,
+    confidence: float = CONFIDENCE,
+    zmin: float = 0.1,
+    count: int | None = None,
+    seed: int = 0,
+) -> FocalStacks:
     """Patches of a store. Arguments and errors as for `learnaf_stacks`."""
     captures = read_store(store, view)
     black, white = levels(captures)
     transposed, mirrored = orientation(captures)
     mine, shared = split_captures(captures, split)
     if not mine:
-        raise ValueError(f"{Path(store) / view} has no captures for the split {split}: it holds "
-                         f"{', '.join(sorted({capture['folder'].parent.name for capture in captures}))}")
+        raise ValueError(
+            f"{Path(store) / view} has no captures for the split {split}: it holds "
+            f"{', '.join(sorted({capture['folder'].parent.name for capture in captures}))}"
+        )
     table = patch_table(mine, patch, stride, transposed, mirrored)
     kept = table[table.confidence >= confidence]
     if not len(kept) or (count or 0) > len(kept):
-        raise ValueError(f"{len(kept)} of {len(table)} patches of the split {split} in {store} have a median confidence of at least "
-                         f"{confidence:g}, and {count or 'some'} are asked for: take fewer (experiments/profiles.yml) or a lower one")
+        raise ValueError(
+            f"{len(kept)} of {len(table)} patches of the split {split} in {store} have a median confidence of at least "
+            f"{confidence:g}, and {count or 'some'} are asked for: take fewer (experiments/profiles.yml) or a lower one"
+        )
     if count is not None:
         kept = kept.iloc[np.sort(np.random.default_rng(seed).choice(len(kept), count, replace=False))]
     places, positions = kept[["capture", "row", "column"]].to_numpy(), kept[["x", "y"]].to_numpy(np.float32)
     labels = nearest_index(depth_dioptres(kept.depth, zmin))
-    slices = Crops([capture["folder"] / "frames.npy" for capture in mine], places, patch,
-                   halved=mine[0]["halved"], transposed=transposed, mirrored=mirrored)
+    slices = Crops(
+        [capture["folder"] / "frames.npy" for capture in mine],
+        places,
+        patch,
+        halved=mine[0]["halved"],
+        transposed=transposed,
+        mirrored=mirrored,
+    )
     digest = hashlib.sha256("".join(capture["sha256"] for capture in mine).encode())
     for values in (labels, positions, places, [patch, transposed, mirrored, black, white]):
         digest.update(np.ascontiguousarray(values, np.float64).tobytes())
-    source = {"data": "learnaf", "view": view, "split": split, "captures": len(mine), "captures_in_no_split": len(shared),
-              "zmin": zmin, "confidence": confidence, "stride": stride, "grid": len(table),
-              "below_confidence": int((table.confidence < confidence).sum()), "stacks": len(kept), "seed": seed}
+    source = {
+        "data": "learnaf",
+        "view": view,
+        "split": split,
+        "captures": len(mine),
+        "captures_in_no_split": len(shared),
+        "zmin": zmin,
+        "confidence": confidence,
+        "stride": stride,
+        "grid": len(table),
+        "below_confidence": int((table.confidence < confidence).sum()),
+        "stacks": len(kept),
+        "seed": seed,
+    }
     categories = np.array([scene(capture) for capture in mine])[places[:, 0]]
     stacks = FocalStacks(slices, labels, positions, categories, black, white, source=source)
     stacks.digest = digest.hexdigest()
     return stacks
 
 
-def learnaf_stacks(root: Path | str, split: str = "train", view: str = "center", *, store: Path | str | None = None,
-                   images: str | None = None, **options) -> FocalStacks:
+def learnaf_stacks(
+    root: Path | str,
+    split: str = "train",
+    view: str = "center",
+    *,
+    store: Path | str | None = None,
+    images: str | None = None,
+    **options,
+) -> FocalStacks:
     """Focal stacks from the public layout: patches (stacks, 49, 2, patch, patch), cropped when they are asked for.
 
-    root: the folder with train1 .. train7 and test, or with their archives. split: train, validation or test. view: of the five phones.
-    store: where the native images are kept, 16 bit, 300 MB for a capture (default: fcl-store in `root`); what is there already is not
-    read again. images: raw or interpolated, by default raw ones where there are any.
-    options: patch = 128 and stride = 40, px; confidence = 0.99, the least median of a patch; zmin = 0.1, m, see `depth_dioptres`;
-    count = None, as many as there are, or so many of them drawn with seed = 0.
+    root: the folder with train1 .. train7 and test, or with their archives. split: train, validation or test. view: of
+    the five phones. store: where the native images are kept, 16 bit, 300 MB for a capture (default: fcl-store in
+    `root`); what is there already is not read again. images: raw or interpolated, by default raw ones where there are any.
+    options: patch = 128 and stride = 40, px; confidence = 0.99, the least median of a patch; zmin = 0.1, m, see
+    `depth_dioptres`; count = None, as many as there are, or so many of them drawn with seed = 0.
     Captures with a missing, damaged or unfitting file are left out, with a warning that names it. Raises ValueError where
     nothing is left, and for unknown values.
     """
@@ -200,100 +242,3 @@ def write_stacks(stacks: FocalStacks, folder: Path) -> None:
         np.save(folder / f"{name}.npy", getattr(stacks, name))
     about = {name: getattr(stacks, name) for name in ("black", "white", "digest", "source")}
     (folder / "stacks.json").write_text(json.dumps({"count": len(stacks), **about}, indent=1) + "\n")
-
-
-def compare_labels(store: Path, view: str = "center", zmins: Sequence[float] = (0.1, 0.2), count: int = 64) -> pd.DataFrame:
-    """How far labels lie from the sharpest slice, for several zmin: median and mean of |label - sharpest|, in focal indices.
-
-    Over `count` random training patches. Depth and sharpness are independent, so the zmin that agrees better is the likelier; where
-    a patch has several depths, or no texture, even the right one is off.
-    """
-    rows = {}
-    for zmin in zmins:
-        stacks = store_stacks(store, "train", view, zmin=zmin)
-        chosen = np.random.default_rng(0).choice(len(stacks), min(count, len(stacks)), replace=False)
-        sharpest = [gradient_energy(stacks.slices[stack]).argmax() for stack in chosen]
-        distance = np.abs(stacks.labels[chosen] - sharpest)
-        rows[zmin] = {"median": float(np.median(distance)), "mean": distance.mean(), "patches": len(chosen)}
-    return pd.DataFrame(rows).T.rename_axis("zmin (m)")
-
-
-def report(store: Path, view: str, left_out: dict[str, str]) -> str:
-    """What the store holds: captures, patches kept and dropped, and how levels, baseline and labels were found."""
-    captures = read_store(store, view)
-    (black, white), (transposed, mirrored) = levels(captures), orientation(captures)
-    lines = [f"black level {black:g}, white level {white:g} (largest count {max(capture['largest'] for capture in captures)})",
-             f"baseline along the {'rows' if transposed else 'columns'} of the files{', reversed' * mirrored}; "
-             "left against right at the first and the last index, rows and columns, px: "
-             f"{np.round(np.mean([capture['shifts'] for capture in captures], 0), 2).tolist()}"]
-    for split in SPLITS:
-        mine, shared = split_captures(captures, split)
-        table = patch_table(mine, 128, 40, transposed, mirrored) if mine else pd.DataFrame({"confidence": []})
-        kept = {limit: int((table.confidence >= limit).sum()) for limit in (CONFIDENCE, 1.0, 0.7, 0.5)}
-        also = ", ".join(f"{number:,} at {limit:g}" for limit, number in kept.items() if limit != CONFIDENCE)
-        lines.append(f"{split}: {len(mine)} captures, {len(table):,} patches; kept {kept[CONFIDENCE]:,}, dropped "
-                     f"{len(table) - kept[CONFIDENCE]:,} with a median confidence below {CONFIDENCE:g} (kept: {also})")
-        if shared and split == "train":
-            lines.append(f"  {len(shared)} captures in no split, because their scene is in the test split")
-    lines.append(f"published: {PUBLISHED['train']:,} patches to train (here: train and validation), {PUBLISHED['test']:,} to test")
-    lines += ["labels against the sharpest slice, in focal indices:", compare_labels(store, view).round(1).to_string()]
-    lines += [f"left out: {name}: {reason}" for name, reason in left_out.items()]
-    return "\n".join(lines) + "\n"
-
-
-def throughput(stacks: FocalStacks, batches: int = 40, scenes: int = 32, slices: int = 4) -> dict[str, float]:
-    """Slices per second that random mini-batches of 32 scenes x 4 slices read and normalise.
-
-    cold: first of all, with what the system had in memory of these files dropped where it can be (Linux); warm: the same
-    mini-batches again; warm_cpu: those per second of processor time, which other programs don't disturb.
-    """
-    for file in stacks.slices.files:
-        if hasattr(os, "posix_fadvise"):
-            with open(file, "rb") as opened:
-                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    rates = {}
-    for name in ("cold", "warm"):
-        sampler = BatchSampler(len(stacks), scenes, slices, 49, np.random.default_rng(0))
-        began, cpu = time.perf_counter(), time.process_time()
-        for _, batch in zip(range(batches), sampler):
-            stacks.observe(batch.scenes.repeat(slices), batch.starts.reshape(-1))
-        rates[name] = batches * scenes * slices / (time.perf_counter() - began)
-    return rates | {"warm_cpu": batches * scenes * slices / (time.process_time() - cpu)}
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Fill the store, make a container of its patches, or measure how fast they are read."""
-    parser = argparse.ArgumentParser(prog="python -m fcl.learnaf", description=main.__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("collect", "crop", "throughput"):
-        command = commands.add_parser(name)
-        command.add_argument("--store", type=Path, default=STORE)
-        command.add_argument("--view", default="center")
-        if name == "collect":
-            command.add_argument("root", type=Path)
-            command.add_argument("--images", help="raw or interpolated (default: raw where there are any)")
-        if name == "crop":
-            command.add_argument("--split", required=True)
-            command.add_argument("--count", type=int)
-            command.add_argument("--patch", type=int, default=128)
-            command.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args(arguments)
-    try:
-        if options.command == "collect":
-            left_out = collect(options.root, options.store, options.view, options.images, progress=True)
-            found = report(options.store, options.view, left_out)
-            file = options.store / options.view / "report.txt"
-            if not file.exists() or file.read_text() != found:  # nothing is cropped anew where nothing is new
-                file.write_text(found)
-            print(found, end="")
-        elif options.command == "crop":
-            write_stacks(store_stacks(options.store, options.split, options.view, patch=options.patch, count=options.count), options.out)
-        else:
-            stacks = store_stacks(options.store, "train", options.view)
-            print(", ".join(f"{name} {rate:,.0f}" for name, rate in throughput(stacks).items()), "slices per second")
-    except ValueError as error:
-        sys.exit(f"learnaf: {error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -9,8 +9,9 @@ photographed each scene at 49 lens positions. Below train1 .. train7 and test li
     merged_conf/<capture>/result_merged_conf_<view>.exr             confidence of the depth, cut off at 1
 
 The store has a folder <view>/<train1..test>/<capture> with frames.npy (49, 2, rows, columns) uint16, depth.npy uint8,
-confidence.npy float16 and, when all that is there, capture.json. An archive gives its files in any order, so captures grow side by
-side, each on disk; memory holds one image. A pass that was stopped goes on: what is there and unchanged is not read again.
+confidence.npy float16 and, when all that is there, capture.json. An archive gives its files in any order, so captures
+grow side by side, each on disk; memory holds one image. A pass that was stopped goes on: what is there and unchanged is
+not read again.
 """
 
 import gzip
@@ -43,10 +44,15 @@ REACH = 24  # samples: the largest shift that is looked for between left and rig
 def expected_files(capture: str, view: str, images: str) -> dict[str, str]:
     """part -> path below the train or test folder. Parts: left/0 .. left/48, right/0 .. right/48, depth, confidence."""
     folder, name = IMAGES[images]
-    files = {f"{side}/{k}": f"{folder}_{side}_pd/{capture}/{k}/result_{name}_{side}_{view}.png"
-             for side in ("left", "right") for k in range(INDICES)}
-    return files | {"depth": f"merged_depth/{capture}/result_merged_depth_{view}.png",
-                    "confidence": f"merged_conf/{capture}/result_merged_conf_{view}.exr"}
+    files = {
+        f"{side}/{k}": f"{folder}_{side}_pd/{capture}/{k}/result_{name}_{side}_{view}.png"
+        for side in ("left", "right")
+        for k in range(INDICES)
+    }
+    return files | {
+        "depth": f"merged_depth/{capture}/result_merged_depth_{view}.png",
+        "confidence": f"merged_conf/{capture}/result_merged_conf_{view}.exr",
+    }
 
 
 def views_shift(left: np.ndarray, right: np.ndarray) -> list[float]:
@@ -54,16 +60,18 @@ def views_shift(left: np.ndarray, right: np.ndarray) -> list[float]:
 
     Of their band-passed images, over the whole frame, along each axis by itself, refined by a parabola.
     """
-    left, right = (ndimage.gaussian_filter(np.float32(image), 1) - ndimage.gaussian_filter(np.float32(image), 8)
-                   for image in (left, right))
+    left, right = (
+        ndimage.gaussian_filter(np.float32(image), 1) - ndimage.gaussian_filter(np.float32(image), 8)
+        for image in (left, right)
+    )
     shifts = []
     for axis in (0, 1):
         spectrum = np.fft.rfft(left, axis=axis) * np.fft.rfft(right, axis=axis).conj()
         correlation = np.fft.irfft(spectrum.sum(1 - axis), left.shape[axis])
         reach = min(REACH, left.shape[axis] // 2 - 1)
-        near = np.roll(correlation, reach)[:2 * reach + 1]
+        near = np.roll(correlation, reach)[: 2 * reach + 1]
         peak = int(near[1:-1].argmax()) + 1
-        before, here, after = near[peak - 1:peak + 2]
+        before, here, after = near[peak - 1 : peak + 2]
         bend = before - 2 * here + after
         shifts.append(float(peak - reach + (0.5 * (before - after) / bend if bend < 0 else 0)))
     return shifts
@@ -111,8 +119,10 @@ class Intake:
                     np.save(self.folder / "depth.npy", counts)
                 else:
                     self._write_frame(part, counts, name)
-                    about |= {"lowest": int(np.partition(counts, counts.size // 1000, axis=None)[counts.size // 1000]),
-                              "largest": int(counts.max())}
+                    about |= {
+                        "lowest": int(np.partition(counts, counts.size // 1000, axis=None)[counts.size // 1000]),
+                        "largest": int(counts.max()),
+                    }
         except ValueError as error:
             self.problem = str(error)
         else:
@@ -125,7 +135,9 @@ class Intake:
         frames = np.load(path, mmap_mode="r") if self.first else np.lib.format.open_memmap(path, "w+", np.uint16, shape)
         self.first = self.first or name
         if frames.shape != shape:
-            raise ValueError(f"{name} is {counts.shape[1]} x {counts.shape[0]}, but {self.first} {frames.shape[3]} x {frames.shape[2]}")
+            raise ValueError(
+                f"{name} is {counts.shape[1]} x {counts.shape[0]}, but {self.first} {frames.shape[3]} x {frames.shape[2]}"
+            )
         with open(path, "r+b") as file:  # not through the mapping: a full disk is then an error, not a dead process
             file.seek(frames.offset + (2 * int(index) + (side == "right")) * counts.nbytes)
             file.write(np.ascontiguousarray(counts).tobytes())
@@ -144,10 +156,14 @@ class Intake:
         depth = np.load(self.folder / "depth.npy", mmap_mode="r").shape
         entries = [self.parts[part] for part in files]
         images = [entry for entry in entries if "largest" in entry]
-        about = {"origin": self.origin, "halved": frames.shape[3] == 2 * depth[1],
-                 "lowest": min(entry["lowest"] for entry in images), "largest": max(entry["largest"] for entry in images),
-                 "shifts": [views_shift(*frames[k]) for k in (0, INDICES - 1)],
-                 "sha256": hashlib.sha256("".join(entry["sha256"] for entry in entries).encode()).hexdigest()}
+        about = {
+            "origin": self.origin,
+            "halved": frames.shape[3] == 2 * depth[1],
+            "lowest": min(entry["lowest"] for entry in images),
+            "largest": max(entry["largest"] for entry in images),
+            "shifts": [views_shift(*frames[k]) for k in (0, INDICES - 1)],
+            "sha256": hashlib.sha256("".join(entry["sha256"] for entry in entries).encode()).hexdigest(),
+        }
         if about["halved"]:
             about["shifts"] = [[rows, 2 * columns] for rows, columns in about["shifts"]]  # px
         with replacing(self.folder / "capture.json") as temporary:
@@ -159,25 +175,34 @@ class Intake:
         for name in ("depth", "confidence"):
             height, width = np.load(self.folder / f"{name}.npy", mmap_mode="r").shape
             if rows != 4 * height or columns not in (2 * width, 4 * width):
-                self.problem = (f"{self.parts[name]['file']} is {width} x {height}, which is no quarter of the frame of {self.first}, "
-                                f"{columns} x {rows}")
+                self.problem = (
+                    f"{self.parts[name]['file']} is {width} x {height}, which is no quarter of the frame of {self.first}, "
+                    f"{columns} x {rows}"
+                )
 
 
-def collect(root: Path | str, store: Path | str, view: str = "center", images: str | None = None,
-            progress: bool = False) -> dict[str, str]:
+def collect(
+    root: Path | str, store: Path | str, view: str = "center", images: str | None = None, progress: bool = False
+) -> dict[str, str]:
     """Bring every capture below `root` into `store`; returns those that were left out, by name, and why.
 
-    root: the folder with train1 .. train7 and test, or with their archives (.tar, .tar.gz), which are not unpacked. images: "raw" or
-    "interpolated"; None takes raw ones where there are any. Raises ValueError for an unknown view or kind, for a root without any of
-    these folders or archives, and for a link that leads out of it.
+    root: the folder with train1 .. train7 and test, or with their archives (.tar, .tar.gz), which are not unpacked.
+    images: "raw" or "interpolated"; None takes raw ones where there are any. Raises ValueError for an unknown view or
+    kind, for a root without any of these folders or archives, and for a link that leads out of it.
     """
     root, store = Path(root), Path(store)
     if view not in VIEWS or images not in (None, *IMAGES):
-        raise ValueError(f"view must be one of {', '.join(VIEWS)} and images one of {', '.join(IMAGES)}, not {view!r}, {images!r}")
+        raise ValueError(
+            f"view must be one of {', '.join(VIEWS)} and images one of {', '.join(IMAGES)}, not {view!r}, {images!r}"
+        )
     found = sorted(root.iterdir()) if root.is_dir() else []
-    tops = [path for path in found if TOP.fullmatch(path.name.split(".")[0]) and (path.is_dir() or path.name.endswith(ARCHIVES))]
+    tops = [
+        path for path in found if TOP.fullmatch(path.name.split(".")[0]) and (path.is_dir() or path.name.endswith(ARCHIVES))
+    ]
     if not tops:
-        raise ValueError(f"{root} holds none of train1 .. train7 and test, as folders or as archives ({', '.join(ARCHIVES)})")
+        raise ValueError(
+            f"{root} holds none of train1 .. train7 and test, as folders or as archives ({', '.join(ARCHIVES)})"
+        )
     for path in tops:
         _inside(path, root)
     if images is None:
@@ -228,8 +253,11 @@ def _take_folder(root: Path, top: Path, store: Path, view: str, images: str, pro
 def _members(archive: Path, progress: bool) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """Members in the order of the archive, which is read once."""
     size = archive.stat().st_size
-    with open(archive, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar, \
-            tqdm(total=size, desc=archive.name, unit="B", unit_scale=True, disable=not progress, mininterval=2) as bar:
+    with (
+        open(archive, "rb") as file,
+        tarfile.open(fileobj=file, mode="r|*") as tar,
+        tqdm(total=size, desc=archive.name, unit="B", unit_scale=True, disable=not progress, mininterval=2) as bar,
+    ):
         for member in tar:
             yield tar, member
             bar.update(file.tell() - bar.n)
@@ -248,7 +276,9 @@ def _take_archive(root: Path, archive: Path, store: Path, view: str, images: str
     try:
         for tar, member in _members(archive, progress):
             path = PurePosixPath(member.name)
-            depth = next((depth for depth, kind in enumerate(path.parts) if re.fullmatch(r"(raw|merged)_\w+", kind)), len(path.parts))
+            depth = next(
+                (depth for depth, kind in enumerate(path.parts) if re.fullmatch(r"(raw|merged)_\w+", kind)), len(path.parts)
+            )
             _, capture, *rest = *path.parts[depth:], "", ""
             if member.isdir() or not rest or capture in ("", ".."):
                 continue

@@ -87,7 +87,8 @@ class FocalStacks:
         folder = Path(folder)
         cropped = (folder / crops.FILE).is_file()
         if not all((folder / name).is_file() for name in (CROPPED if cropped else FILES)):
-            raise ValueError(f"no (complete) focal stacks in {folder}: simulate them with `python -m fcl.simulator --out {folder} ...` "
+            raise ValueError(f"no (complete) focal stacks in {folder}: simulate them with `python -m fcl.simulator "
+                             f"--out {folder} ...` "
                              "(`make figures` does it by itself); photographs need `make learnaf ROOT=...` first")
         about = json.loads((folder / "stacks.json").read_text())
         names = ARRAYS[1:4] if cropped else ARRAYS
@@ -114,7 +115,8 @@ class StacksWriter:
         else:
             foreign = {path.name for path in self.folder.glob("*")} - set(FILES)
             if foreign:  # the folder will be replaced as a whole
-                raise ValueError(f"{self.folder} holds {min(foreign)}, which is no part of focal stacks: name another folder")
+                raise ValueError(f"{self.folder} holds {min(foreign)}, which is no part of focal stacks: name another "
+                                 f"folder")
             self.partial = self.folder.with_name(self.folder.name + ".partial")
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir(parents=True)

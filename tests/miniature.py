@@ -30,14 +30,25 @@ def texture(size=SIZE, seed=0):
 
 
 def frames(size=SIZE, seed=0, shift=3, axis=0):
-    """index -> (left, right) at the far end, in the middle and at the near end: the left image moves from +shift to -shift."""
+    """index -> (left, right) at the far end, in the middle and at the near end: the left image moves from +shift to -shift.
+    """
     base = texture(size, seed)
     by = {0: shift, 24: 0, 48: -shift}
     return {index: (np.roll(base, by[index], axis), base) for index in by}
 
 
-def write_capture(folder: Path, name: str, size=SIZE, seed=0, shift=3, axis=0, depth=None, confidence=None, pictures=None,
-                  kinds=("raw", "pd")) -> None:
+def write_capture(
+    folder: Path,
+    name: str,
+    size=SIZE,
+    seed=0,
+    shift=3,
+    axis=0,
+    depth=None,
+    confidence=None,
+    pictures=None,
+    kinds=("raw", "pd"),
+) -> None:
     """One capture below `folder` (a train or test folder). The slices 1 .. 23 are as 0, 25 .. 47 as 24."""
     pictures = pictures or frames(size, seed, shift, axis)
     encoded = {index: [png(view) for view in views] for index, views in pictures.items()}
@@ -47,8 +58,10 @@ def write_capture(folder: Path, name: str, size=SIZE, seed=0, shift=3, axis=0, d
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
     quarter = (size[0] // 4, size[1] // (4 if kinds[0] == "raw_up" else 2))
-    maps = {"depth": np.full(quarter, 128, np.uint8) if depth is None else depth,
-            "conf": np.ones(quarter, np.float32) if confidence is None else confidence}
+    maps = {
+        "depth": np.full(quarter, 128, np.uint8) if depth is None else depth,
+        "conf": np.ones(quarter, np.float32) if confidence is None else confidence,
+    }
     for kind in maps:
         (folder / f"merged_{kind}" / name).mkdir(parents=True)
     (folder / f"merged_depth/{name}/result_merged_depth_{VIEW}.png").write_bytes(png(maps["depth"]))

@@ -1,4 +1,6 @@
-"""The public data set, on a miniature in its real layout: what is read, against slow direct versions, and what is wrong with it."""
+"""The public data set, on a miniature in its real layout: what is read, against slow direct versions, and what is wrong
+with it.
+"""
 
 import io
 import os
@@ -15,8 +17,8 @@ from miniature import SIZE, VIEW, exr, frames, png, texture, write_capture
 from PIL import Image
 from tiny import TINY
 
-from fcl import learnaf
-from fcl.learnaf import compare_labels, depth_dioptres, learnaf_stacks, levels, orientation, split_captures, write_stacks
+from fcl import learnaf, photographs
+from fcl.learnaf import depth_dioptres, learnaf_stacks, levels, orientation, split_captures, write_stacks
 from fcl.learnaf_store import collect, expected_files, views_shift
 from fcl.optics import FOCUS_DIOPTRES
 from fcl.stacks import FocalStacks
@@ -33,7 +35,7 @@ def depth_map():
 def confidence_map():
     """Trusted but for the lower half of the file."""
     trusted = np.ones((SIZE[0] // 4, SIZE[1] // 2), np.float32)
-    trusted[-SIZE[0] // 8:] = 0.3
+    trusted[-SIZE[0] // 8 :] = 0.3
     return trusted
 
 
@@ -64,6 +66,7 @@ def full_frame(raw, mirrored=False):
 
 # What is read
 
+
 def test_patches_are_those_of_the_slow_version(miniature):
     stacks = learnaf_stacks(miniature, confidence=0.0)
     corners = [(row, column) for row in (0, 40) for column in (0, 40, 80, 120)]  # frame of 192 x 256 px
@@ -73,11 +76,11 @@ def test_patches_are_those_of_the_slow_version(miniature):
         for side in (0, 1):
             frame = full_frame(pictures[known][side])
             for number, (row, column) in enumerate(corners):
-                assert np.array_equal(stacks.slices[number, index, side], frame[row:row + 128, column:column + 128])
+                assert np.array_equal(stacks.slices[number, index, side], frame[row : row + 128, column : column + 128])
     assert stacks.slices[0].max() > 255  # 16 bits are kept
     assert stacks.positions == pytest.approx(np.array([((c + 64) / 128 - 1, (r + 64) / 96 - 1) for r, c in corners]))
     for number, (_, column) in enumerate(corners):
-        depths = np.sort(depth_map()[column // 4:column // 4 + 32], axis=None)
+        depths = np.sort(depth_map()[column // 4 : column // 4 + 32], axis=None)
         d = depths[(depths.size - 1) // 2] / 255
         assert stacks.labels[number] == np.abs((1 - d) / 0.1 + d / 100 - FOCUS_DIOPTRES).argmin()
     assert len(set(stacks.labels.tolist())) == 4 and set(stacks.categories) == {"apt1"}
@@ -88,7 +91,15 @@ def test_any_index_gives_what_an_array_would(miniature):
     slices = learnaf_stacks(miniature).slices
     array = slices[:]
     assert array.shape == slices.shape
-    for index in (0, -1, (2, 5), (slice(1, 3), 48), ([0, 3], [4, 4]), (0, [0, 8, 48], 1), (1, slice(None), 0, 3, slice(2, 9))):
+    for index in (
+        0,
+        -1,
+        (2, 5),
+        (slice(1, 3), 48),
+        ([0, 3], [4, 4]),
+        (0, [0, 8, 48], 1),
+        (1, slice(None), 0, 3, slice(2, 9)),
+    ):
         assert np.array_equal(slices[index], array[index]), index
     assert [np.array_equal(one, other) for one, other in zip(slices, array)] == [True] * len(array)
     with pytest.raises(IndexError):
@@ -97,7 +108,7 @@ def test_any_index_gives_what_an_array_would(miniature):
 
 def test_patches_below_the_confidence_are_dropped(miniature):
     stacks, every = learnaf_stacks(miniature), learnaf_stacks(miniature, confidence=0.0)
-    medians = np.array([np.median(confidence_map()[c // 4:c // 4 + 32]) for _ in (0, 40) for c in (0, 40, 80, 120)])
+    medians = np.array([np.median(confidence_map()[c // 4 : c // 4 + 32]) for _ in (0, 40) for c in (0, 40, 80, 120)])
     assert 0 < (medians < 0.99).sum() < 8
     assert np.array_equal(stacks.positions, every.positions[medians >= 0.99])
     assert stacks.source["grid"] == 8 and stacks.source["below_confidence"] == (medians < 0.99).sum()
@@ -117,7 +128,9 @@ def test_observing_and_training_work_as_on_simulated_stacks(miniature, tmp_path)
 
 
 def test_the_digest_tells_patches_apart(miniature):
-    digests = [learnaf_stacks(miniature, **options).digest for options in ({}, {"zmin": 0.2}, {"confidence": 0.0}, {"patch": 64})]
+    digests = [
+        learnaf_stacks(miniature, **options).digest for options in ({}, {"zmin": 0.2}, {"confidence": 0.0}, {"patch": 64})
+    ]
     assert len(set(digests)) == 4 and learnaf_stacks(miniature).digest == digests[0]
 
 
@@ -142,6 +155,7 @@ def test_interpolated_images(tmp_path):
 
 
 # Archives, and a pass that is stopped
+
 
 def pack(miniature, folder, reverse=False):
     folder.mkdir()
@@ -195,6 +209,7 @@ def test_changed_files_are_read_again(root):
 
 # What is found out from the files
 
+
 @pytest.mark.parametrize("shift, axis, expected", [(4, 0, (True, False)), (-4, 0, (True, True)), (4, 1, (False, False))])
 def test_baseline_is_found_by_correlation(shift, axis, expected):
     pictures = frames(shift=shift, axis=axis)
@@ -214,9 +229,16 @@ def test_a_reversed_baseline_is_mirrored(tmp_path):
     assert stacks.labels[0] > stacks.labels[3]  # the near part of the depth map is on the left now
 
 
-@pytest.mark.parametrize("lowest, largest, expected", [
-    (61, 1019, (64, 1023)), (0, 1000, (0, 1023)), (3900, 65472, (4100, 65535)), (10, 50000, (0, 65535)), (250, 4000, (256, 4095)),
-])
+@pytest.mark.parametrize(
+    "lowest, largest, expected",
+    [
+        (61, 1019, (64, 1023)),
+        (0, 1000, (0, 1023)),
+        (3900, 65472, (4100, 65535)),
+        (10, 50000, (0, 65535)),
+        (250, 4000, (256, 4095)),
+    ],
+)
 def test_levels(lowest, largest, expected):
     captures = [{"lowest": lowest + dark, "largest": largest - dark} for dark in (0, 5, 9)]
     assert levels(captures) == expected
@@ -238,7 +260,7 @@ def test_labels_are_compared_with_the_sharpest_slice(tmp_path):
     counts = np.full((64, 48), round(255 * (10 - FOCUS_DIOPTRES[30]) / 9.99), np.uint8)
     write_capture(tmp_path / "train1", "apt1_0", pictures=pictures, depth=counts)
     collect(tmp_path, tmp_path / "store")
-    table = compare_labels(tmp_path / "store")
+    table = photographs.compare_labels(tmp_path / "store")
     far_too_far = np.abs(FOCUS_DIOPTRES - FOCUS_DIOPTRES[30] / 2).argmin()  # half the dioptres
     assert table["median"].tolist() == [0, 30 - far_too_far]
 
@@ -255,12 +277,15 @@ def test_splits_share_no_scene(tmp_path):
         shared += shared
     assert splits["test"] == {"scene03", "other"} and len(splits["validation"]) == 2 and len(splits["train"]) == 22
     assert not splits["train"] & splits["validation"] and not splits["test"] & (splits["train"] | splits["validation"])
-    assert {capture["folder"].name for capture in split_captures(captures, "train")[1]} == {f"scene03_{shot}" for shot in range(3)}
+    assert {capture["folder"].name for capture in split_captures(captures, "train")[1]} == {
+        f"scene03_{shot}" for shot in range(3)
+    }
     with pytest.raises(ValueError, match="split must be one of train, validation, test, not 'all'"):
         split_captures(captures, "all")
 
 
 # What is wrong
+
 
 def truncated(path):
     path.write_bytes(path.read_bytes()[:2000])
@@ -286,11 +311,23 @@ WRONG = [
     ("left/2", truncated, r"2/result_pd_left_center.png is no readable PNG or TIFF, or only a part of one"),
     ("left/2", replaced(b""), r"2/result_pd_left_center.png is no readable PNG"),
     ("left/1", replaced(png(np.zeros(SIZE, np.uint8))), r"1/result_pd_left_center.png has 8 bit where 16 are expected"),
-    ("depth", replaced(png(np.zeros((64, 48), np.uint16))), r"result_merged_depth_center.png has 16 bit where 8 are expected"),
+    (
+        "depth",
+        replaced(png(np.zeros((64, 48), np.uint16))),
+        r"result_merged_depth_center.png has 16 bit where 8 are expected",
+    ),
     ("left/4", colour, r"4/result_pd_left_center.png is RGB, not one channel"),
     ("right/1", replaced(png(texture((128, 96)))), r"1/result_pd_right_center.png is 96 x 128, but .*/0/result_.* 96 x 256"),
-    ("depth", replaced(png(np.zeros((60, 48), np.uint8))), r"merged_depth_center.png is 48 x 60, which is no quarter of the frame"),
-    ("confidence", lambda path: exr(path, R=CONFIDENCE, A=0 * CONFIDENCE), r"conf_center.exr holds the channels A, R where one"),
+    (
+        "depth",
+        replaced(png(np.zeros((60, 48), np.uint8))),
+        r"merged_depth_center.png is 48 x 60, which is no quarter of the frame",
+    ),
+    (
+        "confidence",
+        lambda path: exr(path, R=CONFIDENCE, A=0 * CONFIDENCE),
+        r"conf_center.exr holds the channels A, R where one",
+    ),
     ("confidence", lambda path: exr(path, Y=CONFIDENCE * np.nan), r"conf_center.exr holds NaN"),
     ("confidence", replaced(b"no image"), r"conf_center.exr is no readable EXR image"),
     ("left/0", linked, r"0/result_pd_left_center.png is a link that leads out of"),
@@ -307,27 +344,35 @@ def test_a_wrong_file_is_named(root, part, spoil, message):
 
 def test_the_rest_is_read_and_what_is_left_out_is_told(root, miniature):
     shutil.copytree(miniature / "train1/merged_depth/apt1_0", root / "train1/merged_depth/apt2_0")
-    with pytest.warns(UserWarning, match=r"left out of .*\n  train1/apt2_0: .*raw_left_pd/apt2_0/0/.*png is missing, and 98 other"):
+    with pytest.warns(
+        UserWarning, match=r"left out of .*\n  train1/apt2_0: .*raw_left_pd/apt2_0/0/.*png is missing, and 98 other"
+    ):
         stacks = learnaf_stacks(root)
     assert stacks.digest == learnaf_stacks(miniature).digest and list(stacks.source["left_out"]) == ["train1/apt2_0"]
 
 
 def test_nothing_left_is_an_error_that_says_why(root):
     (root / "train1" / FILES["right/48"]).unlink()
-    with warnings.catch_warnings(), pytest.raises(ValueError, match=r"no photographs in .*Left out:\n  train1/apt1_0: .*is missing"):
+    with (
+        warnings.catch_warnings(),
+        pytest.raises(ValueError, match=r"no photographs in .*Left out:\n  train1/apt1_0: .*is missing"),
+    ):
         warnings.simplefilter("ignore")
         learnaf_stacks(root)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"view": "middle"}, "view must be one of center, top, bottom, left, right.*not 'middle'"),
-    ({"images": "jpeg"}, "images one of raw, interpolated, not .*'jpeg'"),
-    ({"split": "all"}, "split must be one of"),
-    ({"split": "validation"}, "no captures for the split validation: it holds test, train1"),
-    ({"patch": 130}, "multiples of 4 px"),
-    ({"patch": 400}, "a patch of 400 px doesn't fit"),
-    ({"zmin": -1}, "zmin must be between"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"view": "middle"}, "view must be one of center, top, bottom, left, right.*not 'middle'"),
+        ({"images": "jpeg"}, "images one of raw, interpolated, not .*'jpeg'"),
+        ({"split": "all"}, "split must be one of"),
+        ({"split": "validation"}, "no captures for the split validation: it holds test, train1"),
+        ({"patch": 130}, "multiples of 4 px"),
+        ({"patch": 400}, "a patch of 400 px doesn't fit"),
+        ({"zmin": -1}, "zmin must be between"),
+    ],
+)
 def test_wrong_arguments(miniature, options, message):
     with pytest.raises(ValueError, match=message):
         learnaf_stacks(miniature, **options)
@@ -338,7 +383,10 @@ def test_empty_folders(tmp_path):
         with pytest.raises(ValueError, match="holds none of train1 .. train7 and test"):
             learnaf_stacks(folder)
     (tmp_path / "train1").mkdir()
-    with pytest.warns(UserWarning, match="train1 holds no merged_conf"), pytest.raises(ValueError, match="no photographs in"):
+    with (
+        pytest.warns(UserWarning, match="train1 holds no merged_conf"),
+        pytest.raises(ValueError, match="no photographs in"),
+    ):
         learnaf_stacks(tmp_path)
 
 
@@ -370,7 +418,10 @@ def test_wrong_archives(miniature, tmp_path, kind):
     if kind == "truncated":
         assert "only a part of the archive" in left_out["train1.tar"] and "is missing" in left_out["train1/apt1_0"]
     else:
-        assert "train1.tar: " in left_out["train1/apt1_0"] and "is a link, leads out of the archive" in left_out["train1/apt1_0"]
+        assert (
+            "train1.tar: " in left_out["train1/apt1_0"]
+            and "is a link, leads out of the archive" in left_out["train1/apt1_0"]
+        )
     assert collect(tmp_path / "packed", tmp_path / "store") == left_out  # told again the next time
 
 
@@ -385,18 +436,19 @@ def test_missing_store_files_are_named(miniature, tmp_path):
 
 # The command line
 
+
 def test_collecting_and_cropping_from_the_command_line(miniature, tmp_path, capsys):
     store = ["--store", str(tmp_path / "store")]
-    learnaf.main(["collect", str(miniature), *store])
+    photographs.main(["collect", str(miniature), *store])
     said = capsys.readouterr().out
     assert "black level 64, white level 1023" in said and "baseline along the rows" in said
     assert "train: 1 captures, 8 patches; kept" in said and "387,000" in said and "labels against the sharpest slice" in said
-    learnaf.main(["crop", "--split", "test", "--count", "3", "--patch", "64", "--out", str(tmp_path / "data"), *store])
+    photographs.main(["crop", "--split", "test", "--count", "3", "--patch", "64", "--out", str(tmp_path / "data"), *store])
     assert FocalStacks.load(tmp_path / "data").slices.shape == (3, 49, 2, 64, 64)
-    with pytest.raises(SystemExit, match="learnaf: no photographs in"):
-        learnaf.main(["throughput", "--store", str(tmp_path)])
+    with pytest.raises(SystemExit, match="photographs: no photographs in"):
+        photographs.main(["throughput", "--store", str(tmp_path)])
 
 
 def test_throughput_is_positive(miniature):
-    rates = learnaf.throughput(learnaf_stacks(miniature), batches=2, scenes=4)
+    rates = photographs.throughput(learnaf_stacks(miniature), batches=2, scenes=4)
     assert rates.keys() == {"cold", "warm", "warm_cpu"} and min(rates.values()) > 0

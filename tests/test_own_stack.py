@@ -41,8 +41,14 @@ def network(tmp_path):
     return load_model(tmp_path / "network.safetensors")
 
 
-@pytest.mark.parametrize("dtype, top, names, white", [
-    (np.uint16, 1000, "slice_{:02}.png", 1023), (np.uint16, 60000, "s{:02}.tif", 65535), (np.uint8, 256, "s{:02}.tiff", 255)])
+@pytest.mark.parametrize(
+    "dtype, top, names, white",
+    [
+        (np.uint16, 1000, "slice_{:02}.png", 1023),
+        (np.uint16, 60000, "s{:02}.tif", 65535),
+        (np.uint8, 256, "s{:02}.tiff", 255),
+    ],
+)
 def test_one_channel(tmp_path, dtype, top, names, white):
     images = pictures(dtype=dtype, top=top)
     stacks = own_stack.own_stack(sweep(tmp_path / "s", images, names, label=19))
@@ -87,17 +93,26 @@ def test_answers_and_errors(tmp_path, network):
         answers({"AFPE": network}, stacks)
 
 
-@pytest.mark.parametrize("spoil, message", [
-    (lambda folder: [path.unlink() for path in folder.glob("*.png")], "no PNG or TIFF images in"),
-    (lambda folder: (folder / "slice_03.png").unlink(), "images of 48 positions and 49 focus distances"),
-    (lambda folder: (folder / "slice_03.png").write_bytes(b"half"), "slice_03.png is no readable PNG or TIFF"),
-    (lambda folder: Image.new("RGB", (100, 80)).save(folder / "slice_03.png"), "slice_03.png is RGB, not one channel"),
-    (lambda folder: Image.fromarray(pictures(1, (90, 100))[0]).save(folder / "slice_03.png"), "slice_03.png is 100 x 90, 16 bit, but"),
-    (lambda folder: Image.fromarray(pictures(1, dtype=np.uint8)[0]).save(folder / "slice_03.png"), "slice_03.png is 100 x 80, 8 bit"),
-    (lambda folder: (folder / "slice_03.png").rename(folder / "left.png"), "1 left and 0 right images among 49"),
-    (lambda folder: (folder / "stack.json").write_text('{"focus_mm": [-1]}'), "49 positions and 1 focus distances"),
-    (lambda folder: (folder / "stack.json").write_text('{"label": 49}'), "labels must be focal indices 0..48"),
-])
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda folder: [path.unlink() for path in folder.glob("*.png")], "no PNG or TIFF images in"),
+        (lambda folder: (folder / "slice_03.png").unlink(), "images of 48 positions and 49 focus distances"),
+        (lambda folder: (folder / "slice_03.png").write_bytes(b"half"), "slice_03.png is no readable PNG or TIFF"),
+        (lambda folder: Image.new("RGB", (100, 80)).save(folder / "slice_03.png"), "slice_03.png is RGB, not one channel"),
+        (
+            lambda folder: Image.fromarray(pictures(1, (90, 100))[0]).save(folder / "slice_03.png"),
+            "slice_03.png is 100 x 90, 16 bit, but",
+        ),
+        (
+            lambda folder: Image.fromarray(pictures(1, dtype=np.uint8)[0]).save(folder / "slice_03.png"),
+            "slice_03.png is 100 x 80, 8 bit",
+        ),
+        (lambda folder: (folder / "slice_03.png").rename(folder / "left.png"), "1 left and 0 right images among 49"),
+        (lambda folder: (folder / "stack.json").write_text('{"focus_mm": [-1]}'), "49 positions and 1 focus distances"),
+        (lambda folder: (folder / "stack.json").write_text('{"label": 49}'), "labels must be focal indices 0..48"),
+    ],
+)
 def test_wrong_sweeps(tmp_path, spoil, message):
     folder = sweep(tmp_path / "s", pictures())
     spoil(folder)

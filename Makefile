@@ -9,6 +9,7 @@ NAME    = table_a
 SETTINGS =
 SOURCE  = results
 CLAIMS  =
+DATA    = simulated
 TORCH   = $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 VENV    = .venv
 
@@ -27,7 +28,8 @@ PIP       = $(VENV)/bin/python -m pip --disable-pip-version-check
 # Compares what the notebooks give now with the outputs stored in them; notebooks/conftest.py says of which.
 NBVAL     = -m pytest --nbval --nbval-current-env -n 2 --dist loadscope notebooks
 
-.PHONY: help figures all-figures experiment render claims publish weights book test test-all lab doctor bench environment
+.PHONY: help figures all-figures experiment learnaf render claims publish weights book test test-all lab doctor bench \
+  environment
 .DEFAULT_GOAL = help
 
 help: ## this list
@@ -35,19 +37,24 @@ help: ## this list
 	@echo
 	@echo "  PROFILE=$(PROFILE)  (or smoke: the machinery in a minute; paper: the paper's own sizes, for a GPU)"
 	@echo "  CORES=$(CORES)  SEEDS=$(SEEDS)  (SEEDS=\"0 1 2\": every training with each seed; SEEDS=published: with those that experiments/ names)"
+	@echo "  DATA=$(DATA)  (or learnaf: the public photographs, after make learnaf)"
 	@echo "  TORCH=$(TORCH)  (cpu or cuda: the build to install; found by itself)  PYTHON=$(PYTHON)"
 
 figures: $(READY) ## Table A and Figure A from nothing: simulate, train, evaluate, draw (into runs/)
-	$(RUN) -m fcl.batch figures --profile $(PROFILE) --cores $(CORES) --seeds "$(SEEDS)"
+	$(RUN) -m fcl.batch figures --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
 
 all-figures: $(READY) ## every table and figure from nothing
-	$(RUN) -m fcl.batch all-figures --profile $(PROFILE) --cores $(CORES) --seeds "$(SEEDS)"
+	$(RUN) -m fcl.batch all-figures --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
 
 experiment: $(READY) ## the runs of one experiment alone, as NAME=table_c (a file of experiments/)
-	$(RUN) -m fcl.batch $(NAME) --profile $(PROFILE) --cores $(CORES) --seeds "$(SEEDS)"
+	$(RUN) -m fcl.batch $(NAME) --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
+
+learnaf: $(READY) ## the public photographs, for DATA=learnaf: ROOT=the folder of their archives, or of what was in them
+	@test -n "$(ROOT)" || { echo "Say where the data set lies: make learnaf ROOT=/path/to/folder" >&2; exit 1; }
+	$(RUN) -m fcl.photographs collect "$(ROOT)"
 
 render: $(READY) ## tables and figures from the committed results, in a minute or two
-	$(RUN) -m fcl.render
+	$(RUN) -m fcl.render --profile $(PROFILE) --data $(DATA)
 
 claims: $(READY) ## does it hold? Every claim and its verdict from committed results (CLAIMS=file: claims of your own)
 	@$(RUN) -m fcl.ledger --profile $(PROFILE) --source $(SOURCE) $(if $(CLAIMS),--claims "$(CLAIMS)")
@@ -56,7 +63,7 @@ publish: $(READY) ## copy the finished runs to results/
 	$(RUN) -m fcl.runs publish --profile $(PROFILE)
 
 weights: $(READY) ## choose the loss weights on validation stacks (SETTINGS="D1 I1": of these only)
-	$(RUN) -m fcl.batch weights --profile $(PROFILE) --cores $(CORES) --settings "$(SETTINGS)"
+	$(RUN) -m fcl.batch weights --profile $(PROFILE) --data $(DATA) --cores $(CORES) --settings "$(SETTINGS)"
 
 book: $(READY) ## all notebooks and figures as pages to read without installing anything (into book/)
 	$(RUN) -m fcl.book

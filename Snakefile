@@ -16,6 +16,7 @@ JOBS = {
         config.get("profile", "laptop"),
         SEEDS,
         str(config.get("settings") or "").split(),
+        config.get("data", "simulated"),
     )
 }
 
@@ -44,6 +45,22 @@ rule simulate:
     shell:
         "{sys.executable:q} -m fcl.simulator --split {wildcards.split} --count {params.stacks}"
         " --patch {params.patch} --out $(dirname {output:q}) --processes {threads} > {log:q} 2>&1"
+
+
+# Patches of photographs, drawn anew when `make learnaf` has found others. The images stay in data/learnaf.
+rule crop:
+    input:
+        plan.PHOTOGRAPHS,
+    output:
+        "data/{profile}/learnaf/{split}/stacks.json",
+    log:
+        "data/{profile}/learnaf/{split}.log",
+    params:
+        stacks=lambda w: read_profile(w.profile, data="learnaf")[f"{w.split}_stacks"],
+        patch=lambda w: read_profile(w.profile)["patch"],
+    shell:
+        "{sys.executable:q} -m fcl.photographs crop --split {wildcards.split} --count {params.stacks}"
+        " --patch {params.patch} --out $(dirname {output:q}) > {log:q} 2>&1"
 
 
 # Again when `identity` (config, weights, parameters) or the stacks change; runs that still fit are kept.

@@ -22,7 +22,7 @@ from fcl import plan, weights
 from fcl.groups import hold
 from fcl.progress import Progress
 from fcl.results import read_results
-from fcl.runs import project_root
+from fcl.runs import project_root, weights_key
 
 NOTICE = 60.0  # s between two lines that say how far it is, where a line can't be rewritten
 STARTER, CHILDREN, LOG = "runs/.starter", "runs/.batch", "runs/batch.log"
@@ -100,19 +100,21 @@ class Line:
         print(f"\r\x1b[K{text}" if self.rewrites else text, flush=True)
 
 
-def run(target: str, profile: str, seeds: Sequence[int], cores: int, settings: Sequence[str] = ()) -> None:
+def run(
+    target: str, profile: str, seeds: Sequence[int], cores: int, settings: Sequence[str] = (), data: str = "simulated"
+) -> None:
     """Make a target (one of fcl.plan.targets). Raises BatchFailed, and ValueError for arguments not allowed."""
-    root, jobs = project_root(), plan.jobs(target, profile, seeds, settings)
+    root, jobs = project_root(), plan.jobs(target, profile, seeds, settings, data)
     try:
         lock = hold(root / STARTER, 0.0)
     except BlockingIOError:
         raise BatchFailed("a batch is already running in this folder: wait for it, or stop it") from None
     with lock:
         runs = sum(len(job.weights) for job in jobs)
-        print(f"{target}, profile {profile}: {len(jobs)} notebooks, {runs} runs. Details: {LOG}", flush=True)
+        print(f"{target}, profile {profile}, {data} data: {len(jobs)} notebooks, {runs} runs. Details: {LOG}", flush=True)
         end_leftovers(root / CHILDREN)
         try:
-            config = {"target": target, "profile": profile}
+            config = {"target": target, "profile": profile, "data": data}
             config["seeds"] = " ".join(map(str, seeds)) or plan.PUBLISHED
             config["settings"] = " ".join(settings)
             progress = snakemake(root, cores, config, jobs)
@@ -125,22 +127,23 @@ def run(target: str, profile: str, seeds: Sequence[int], cores: int, settings: S
             raise BatchFailed(f"{last}\nSnakemake stopped with exit code {progress.code}: see {LOG}")
         folder = Path(jobs[0].page).parents[1]
         print(f"All {len(jobs)} notebooks are done, in {folder}", flush=True)
-        finish(target, profile, seeds, settings, jobs)
+        finish(target, profile, seeds, settings, jobs, data)
 
 
 def finish(
-    target: str, profile: str, seeds: Sequence[int], settings: Sequence[str], jobs: Sequence[plan.Job]
+    target: str, profile: str, seeds: Sequence[int], settings: Sequence[str], jobs: Sequence[plan.Job],
+    data: str = "simulated",
 ) -> None:
     """What a target makes of its runs: experiments/weights.yml, or the figures."""
     if target == "weights":
         runs = [f"{Path(job.page).parent.name}/{name}" for job in jobs for name in job.weights.values()]
         results = read_results(project_root() / Path(jobs[0].page).parents[1], expected=runs)
-        for part in plan.read_selection(profile, settings):
-            weights.write_weights(profile, weights.chosen_entries(results, part), part)
+        for part in plan.read_selection(profile, settings, data):
+            weights.write_weights(weights_key(profile, data), weights.chosen_entries(results, part), part)
         print("Chosen weights are in experiments/weights.yml")
     if target not in ("figures", "all-figures"):  # an experiment alone may lack runs that its notebook shows too
         return
-    command = [sys.executable, "-m", "fcl.render", "--source", "runs", "--profile", profile]
+    command = [sys.executable, "-m", "fcl.render", "--source", "runs", "--profile", profile, "--data", data]
     command += ["--seeds", " ".join(map(str, seeds)) or "all"]
     command += ["--only", *plan.FIGURES] if target == "figures" else []
     if subprocess.run(command, cwd=project_root()).returncode:
@@ -152,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m fcl.batch", description=main.__doc__)
     parser.add_argument("target", choices=plan.targets())
     parser.add_argument("--profile", default="laptop", help="smoke, laptop or paper")
+    parser.add_argument("--data", default="simulated", choices=["simulated", "learnaf"])
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="notebooks at once")
     parser.add_argument("--seeds", default="0", help='of the figures, "0 1 2", or "published"; weights have their own')
     parser.add_argument("--settings", default="", help='whose weights, as "D1 I1" (default: all)')
@@ -165,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
     try:
-        run(options.target, options.profile, seeds, options.cores, options.settings.split())
+        run(options.target, options.profile, seeds, options.cores, options.settings.split(), options.data)
     except ValueError as error:  # before anything was started
         sys.exit(f"\n{error}")
     except BatchFailed as error:

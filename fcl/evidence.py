@@ -28,7 +28,7 @@ def planned_runs(plan: Mapping[str, Any], profile: str, seeds: Iterable[int]) ->
             also = {name: getattr(config, name) for name in ("iterations", "consistency_start", "pairing")}
             group = group_name(config, profile)
             for method in methods:
-                ((_, weights),) = resolve_methods(method, profile, config.model, config.setting)
+                ((_, weights),) = resolve_methods(method, profile, config.model, config.setting, config.data)
                 rows.append({"run": f"{group}/{weights.name}", "method": method, **also})
     return pd.DataFrame(rows, columns=["run", "method", "iterations", "consistency_start", "pairing"])
 
@@ -65,13 +65,16 @@ def complete_seeds(folder: Path, plan: Mapping[str, Any], profile: str, wanted: 
     return sorted(seeds)
 
 
-def read_runs(name: str, profile: str, source: str = "results", seeds: str = "all") -> pd.DataFrame:
+def read_runs(
+    name: str, profile: str, source: str = "results", seeds: str = "all", data: str = ""
+) -> pd.DataFrame:
     """The runs of experiments/<name>.yml: a row of `fcl.results.read_results` each, with the columns of
     `planned_runs`.
 
-    source is results (committed) or runs (made here); seeds as in `complete_seeds`. Errors as there.
+    source is results (committed) or runs (made here); seeds as in `complete_seeds`; data as in `read_experiment`. Errors as
+    there.
     """
-    plan = read_experiment(name, profile)
+    plan = read_experiment(name, profile, data)
     folder = project_root() / source / profile / plan["data"]
     planned = planned_runs(plan, profile, complete_seeds(folder, plan, profile, seeds))
     results = read_results(folder, expected=set(planned.run))

@@ -41,7 +41,7 @@ def load_stacks(profile: str, config: Config, split: str) -> FocalStacks:
     folder = stacks_folder(profile, config.data, split)
     stacks = FocalStacks.load(folder)
     found = (len(stacks), stacks.slices.shape[-1])
-    asked = (runs.read_profile(profile, config.model)[f"{split}_stacks"], config.patch)
+    asked = (runs.read_profile(profile, config.model, config.data)[f"{split}_stacks"], config.patch)
     if found != asked:
         raise ValueError(
             f"{folder} holds {found[0]} stacks of {found[1]} px and profile {profile} asks for {asked[0]} of "
@@ -89,7 +89,7 @@ class Group:
         Raises ValueError for what is not allowed or not there, RuntimeError when another process is at work
         in the folder. Runs of another config, or on other training stacks, are moved aside.
         """
-        weights = runs.resolve_methods(methods, profile, config.model, config.setting)
+        weights = runs.resolve_methods(methods, profile, config.model, config.setting, config.data)
         branches = {label: replace(config, **chosen.lambdas) for label, chosen in weights}
         folder = runs.run_folder(profile, config, split)
         train_stacks, scored_stacks = (load_stacks(profile, config, name) for name in ("train", split))

@@ -17,6 +17,7 @@ FIGURES = ("table_a",)  # the experiments of `figures`; `all-figures` runs every
 SELECTION = "weight_selection"
 PUBLISHED = "published"  # stands for the seeds that each experiment names
 AXES = ("model", "settings", "focal_indices", "length", "consistency_start", "pairing")
+PHOTOGRAPHS = "data/learnaf/center/report.txt"  # written when `make learnaf` has gone through
 # What decides simulated stacks.
 CODE = tuple(f"fcl/{name}.py" for name in ("optics", "scenes", "simulator", "stacks", "randomness"))
 
@@ -54,9 +55,10 @@ class Job:
         return iterations * (5 + parse_setting(self.config.setting).frames)
 
 
-def read_experiment(name: str, profile: str) -> dict[str, Any]:
-    """experiments/<name>.yml with a profile's exceptions put in."""
-    return experiment(project_root() / "experiments" / f"{name}.yml", profile)
+def read_experiment(name: str, profile: str, data: str = "") -> dict[str, Any]:
+    """experiments/<name>.yml with a profile's exceptions put in, on other `data` where these are named."""
+    plan = experiment(project_root() / "experiments" / f"{name}.yml", profile)
+    return plan | ({"data": data} if data else {})
 
 
 def parts(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -84,12 +86,12 @@ def groups(plan: Mapping[str, Any], profile: str, seed: int) -> Iterator[tuple[C
             yield replace(config, iterations=length * config.iterations), methods
 
 
-def read_selection(profile: str, settings: Sequence[str] = ()) -> list[dict[str, Any]]:
+def read_selection(profile: str, settings: Sequence[str] = (), data: str = "") -> list[dict[str, Any]]:
     """How weights are chosen: each part with the candidates as its methods, for some settings or for all.
 
     Raises ValueError for a setting that it doesn't have.
     """
-    selections = parts(read_experiment(SELECTION, profile))
+    selections = parts(read_experiment(SELECTION, profile, data))
     known = list(dict.fromkeys(setting for part in selections for setting in part["settings"]))
     unknown = [setting for setting in settings if setting not in known]
     if unknown:
@@ -123,9 +125,12 @@ def _names() -> list[str]:
     return sorted(names, key=lambda name: (name not in FIGURES, name))
 
 
-def jobs(target: str, profile: str, seeds: Sequence[int], settings: Sequence[str] = ()) -> list[Job]:
+def jobs(
+    target: str, profile: str, seeds: Sequence[int], settings: Sequence[str] = (), data: str = "simulated"
+) -> list[Job]:
     """The notebooks of a target, longest first. `seeds` are those of figures, by default the ones that each
     experiment names; those that choose weights are fixed. `settings` are for weights: none stands for all.
+    `data`: simulated or learnaf, whatever the experiments name.
 
     Raises ValueError for an unknown target, profile or setting, for nothing to do, where weights are still to
     be chosen, and for seeds that chose them.
@@ -133,12 +138,14 @@ def jobs(target: str, profile: str, seeds: Sequence[int], settings: Sequence[str
     known = targets()
     if target not in known:
         raise ValueError(f"target must be one of {', '.join(known)}, not {target!r}.{closest(target, known)}")
-    selections = read_selection(profile, settings)
+    if data == "learnaf" and not (project_root() / PHOTOGRAPHS).exists():
+        raise ValueError(f"{PHOTOGRAPHS} is missing: run `make learnaf ROOT=...` with the folder of the public data set")
+    selections = read_selection(profile, settings, data)
     if target == "weights":
         planned = [(part, seed) for part in selections for seed in part["seeds"]]
     else:
         names = {"figures": FIGURES, "all-figures": _names()}.get(target, [target])
-        plans = [read_experiment(name, profile) for name in names]
+        plans = [read_experiment(name, profile, data) for name in names]
         planned = [(plan, seed) for plan in plans for seed in seeds or plan["seeds"]]
         spent = sorted({seed for _, seed in planned} & set(selections[0]["seeds"]))
         if spent:
@@ -158,8 +165,8 @@ def jobs(target: str, profile: str, seeds: Sequence[int], settings: Sequence[str
 
 def _job(config: Config, profile: str, methods: Sequence[str], split: str) -> Job:
     text = ", ".join(methods)
-    chosen = resolve_methods(text, profile, config.model, config.setting)
-    usual = Config.from_profile(profile, model=config.model)
+    chosen = resolve_methods(text, profile, config.model, config.setting, config.data)
+    usual = Config.from_profile(profile, model=config.model, data=config.data)
     names = ["data", "model", "setting", "focal_indices", "seed"]
     unusual = ("consistency_start", "iterations", "pairing")
     names += [name for name in unusual if getattr(config, name) != getattr(usual, name)]

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fcl.provenance import code_state
 from fcl.runs import METHODS
-from fcl.tables import METRICS, NAMES, VIEWS
+from fcl.tables import DATA, METRICS, NAMES, VIEWS
 
 COLUMN, PAGE = 3.5, 7.0  # widths in inches: one column, both columns
 STYLE = {
@@ -127,6 +127,13 @@ def metric_figure(
             bottom.set_xlabel(x)
         handles, labels = axes[0, 1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    summary = rows[0][0]
+    return label_data(figure, summary["data"].iloc[0]) if "data" in summary else figure
+
+
+def label_data(figure: Figure, data: str) -> Figure:
+    """Say above a figure which data (simulated, learnaf) it shows, and return it."""
+    figure.suptitle(DATA[data], x=0.99, ha="right", fontsize=7, color=QUIET)
     return figure
 
 

@@ -119,6 +119,18 @@ def error_by_signal(signal: np.ndarray, errors: Mapping[str, np.ndarray], title:
     return figure
 
 
+def error_by_start(errors: pd.DataFrame) -> Figure:
+    """Absolute error against the start, a curve per column; rows are starts, NaN where there is no such start."""
+    with plt.rc_context(STYLE):
+        figure, panel = plt.subplots(figsize=(COLUMN, 2.8))
+        for name in errors:
+            panel.plot(errors.index, errors[name], label=NAMES.get(name, name), **look(name, list(errors)) | {"markevery": 6})
+        panel.set(xlabel="index of the first slice", ylabel="absolute error (focal indices)", xlim=(-1, 49))
+        panel.set_ylim(bottom=0)
+        figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
 def save_animation(
     file: Path, stacks: Mapping[str, np.ndarray], walks: Sequence[Sequence[int]], labels: Sequence[int], looks: int = 12
 ) -> None:

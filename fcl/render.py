@@ -24,18 +24,22 @@ def _defaults(notebook: Path) -> dict[str, str]:
     return {name: entry["default"].strip("\"'") for name, entry in declared.items()}
 
 
-def section_notebooks(folder: Path) -> list[Path]:
-    """The notebooks of a folder that render a section of the supplement, by name."""
-    return [path for path in sorted(folder.glob("*.ipynb")) if "figures" in _defaults(path)]
+def section_notebooks(folder: Path, data: str = "simulated") -> list[Path]:
+    """The notebooks of a folder that render a section of the supplement, by name. Of other data, those that can."""
+    wanted = {"figures"} | ({"data"} if data != "simulated" else set())
+    return [path for path in sorted(folder.glob("*.ipynb")) if wanted <= set(_defaults(path))]
 
 
-def render(notebook: Path, profile: str, source: str, figures: Path, seeds: str = "all") -> Path:
+def render(
+    notebook: Path, profile: str, source: str, figures: Path, seeds: str = "all", data: str = "simulated"
+) -> Path:
     """Execute a section notebook, which draws into `figures`, and return where the executed one lies.
 
     Raises NotebookFailed, naming the cell, the error and the file to open; the notebook is then as before.
     """
     root = project_root()
-    wanted = {"profile": profile, "source": source, "seeds": seeds, "figures": os.path.relpath(figures, root)}
+    wanted = {"profile": profile, "source": source, "seeds": seeds, "data": data}
+    wanted["figures"] = os.path.relpath(figures, root)
     declared = _defaults(notebook)
     wanted = {name: value for name, value in wanted.items() if name in declared}
     if not wanted.items() <= declared.items():
@@ -67,18 +71,20 @@ def _stored(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]
     return stored
 
 
-def output_folder(profile: str, source: str, out: str | None = None) -> Path:
-    """Where figures go: `out`, else figures/ for the published results and runs/<profile>/figures for runs.
+def output_folder(profile: str, source: str, out: str | None = None, data: str = "simulated") -> Path:
+    """Where figures go: `out`, else figures/ for the published results and runs/<profile>/figures for runs, those of other
+    data in a folder of their own in there.
 
     Raises ValueError rather than mix smoke, or what was made here, with what is committed.
     """
     root = project_root()
+    own = "" if data == "simulated" else f"/{data}"
     if source == "runs":
-        folder = root / (out or f"runs/{profile}/figures")
+        folder = root / (out or f"runs/{profile}/figures{own}")
     elif profile == "smoke":
         raise ValueError("smoke runs are never published: add --source runs")
     else:
-        folder = root / (out or ("figures" if profile == "laptop" else f"figures/{profile}"))
+        folder = root / (out or ("figures" if profile == "laptop" else f"figures/{profile}") + own)
     folder = folder.resolve()
     for committed in ("figures", "results"):
         if source == "runs" and folder.is_relative_to(root / committed):
@@ -90,21 +96,22 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line. Tries every notebook; when some stop, says where to look and exits with 1."""
     parser = argparse.ArgumentParser(prog="python -m fcl.render", description="Draw every table and figure.")
     parser.add_argument("--profile", default="laptop", help="whose runs (default: laptop)")
+    parser.add_argument("--data", default="simulated", choices=["simulated", "learnaf"])
     parser.add_argument("--source", default="results", choices=["results", "runs"])
     parser.add_argument("--seeds", default="all", help='which seeds, as "0 1" (default: all that are complete)')
     parser.add_argument("--only", nargs="+", help="names of notebooks (default: all)")
     parser.add_argument("--out", help="folder for figures (default: figures, or runs/<profile>/figures)")
     options = parser.parse_args(arguments)
     try:
-        figures = output_folder(options.profile, options.source, options.out)
+        figures = output_folder(options.profile, options.source, options.out, options.data)
     except ValueError as error:
         parser.error(str(error))
     failed = []
-    for notebook in section_notebooks(project_root() / "notebooks"):
+    for notebook in section_notebooks(project_root() / "notebooks", options.data):
         if options.only and notebook.stem not in options.only:
             continue
         try:
-            page = render(notebook, options.profile, options.source, figures, options.seeds)
+            page = render(notebook, options.profile, options.source, figures, options.seeds, options.data)
             print(f"rendered {os.path.relpath(page)}", flush=True)
         except NotebookFailed as error:
             failed.append(f"{notebook.name} stopped:\n{error}")

@@ -123,33 +123,42 @@ def _parsed(text: str) -> dict[str, Any]:
     return yaml.safe_load(text) or {}  # slow, and every Config of a plan asks again
 
 
-def read_profile(profile: str, model: str = "afpe") -> dict[str, Any]:
-    """One profile of experiments/profiles.yml, as it is for a model. ValueError for an unknown one."""
+def read_profile(profile: str, model: str = "afpe", data: str = "simulated") -> dict[str, Any]:
+    """One profile of experiments/profiles.yml, as it is for a model and for data. ValueError for an unknown one."""
     profiles = _experiments("profiles.yml")
     if profile not in profiles:
         raise ValueError(f"profile must be one of {', '.join(profiles)}, not {profile!r}."
                          f"{closest(profile, profiles)}")
-    return {key: value.get(str(model)) if isinstance(value, dict) else value
+    return {key: value.get(str(model), value.get(str(data))) if isinstance(value, dict) else value
             for key, value in profiles[profile].items()}
 
 
+def weights_key(profile: str, data: str) -> str:
+    """Which entry of experiments/weights.yml: `laptop` for simulated stacks, `laptop-learnaf` for photographs."""
+    return profile if data == "simulated" else f"{profile}-{data}"
+
+
 def chosen_weights(
-    profile: str, model: str, setting: str, methods: Iterable[str] = METHODS
+    profile: str, model: str, setting: str, methods: Iterable[str] = METHODS, data: str = "simulated"
 ) -> dict[str, Weights]:
     """Weights of some methods, by default of all, as chosen on validation stacks: experiments/weights.yml.
 
     Raises ValueError where the file doesn't name them, or names what is no method.
     """
     chosen = {"baseline": "baseline"}
-    chosen |= _experiments("weights.yml").get(profile, {}).get(model, {}).get(setting, {})
+    chosen |= _experiments("weights.yml").get(weights_key(profile, data), {}).get(model, {}).get(setting, {})
     if not set(methods) <= set(chosen) <= set(METHODS):
         found = f"has only {', '.join(list(chosen)[1:])}" if len(chosen) > 1 else "has no weights"
-        raise ValueError(f"experiments/weights.yml {found} for {profile}, {model}, {setting}. Choose them first: "
-                         f"`make weights PROFILE={profile}`; or name weights, such as msd4+kld4")
+        options = f"PROFILE={profile}" + ("" if data == "simulated" else f" DATA={data}")
+        raise ValueError(f"experiments/weights.yml {found} for {weights_key(profile, data)}, {model}, {setting}. Choose "
+                         f"them first: "
+                         f"`make weights {options}`; or name weights, such as msd4+kld4")
     return {method: parse_weights(chosen[method]) for method in METHODS if method in methods}
 
 
-def resolve_methods(methods: str, profile: str, model: str, setting: str) -> list[tuple[str, Weights]]:
+def resolve_methods(
+    methods: str, profile: str, model: str, setting: str, data: str = "simulated"
+) -> list[tuple[str, Weights]]:
     """(label, weights) of each run in a comma-separated string of methods or weights: 'baseline, fcl, jsd32'.
 
     Two labels may stand for the same weights (fcl and msd4+kld4): one run, under the first label. Raises
@@ -163,7 +172,7 @@ def resolve_methods(methods: str, profile: str, model: str, setting: str) -> lis
         if labels.count(label) > 1:
             raise ValueError(f"methods {methods!r}: {label!r} is there twice")
         if label in METHODS:
-            weights = chosen_weights(profile, model, setting, [label])[label]
+            weights = chosen_weights(profile, model, setting, [label], data)[label]
         else:
             try:
                 weights = parse_weights(label)
@@ -176,7 +185,7 @@ def resolve_methods(methods: str, profile: str, model: str, setting: str) -> lis
 
 def group_name(config: "Config", profile: str) -> str:
     """'<model>-<setting>-F<F>-seed<seed>', and then whatever is not as in the profile, such as '-start0'."""
-    usual = {entry.name: entry.default for entry in fields(config)} | read_profile(profile, config.model)
+    usual = {entry.name: entry.default for entry in fields(config)} | read_profile(profile, config.model, config.data)
     name = f"{config.model}-{config.setting.replace('*', 'all')}-F{config.focal_indices}-seed{config.seed}"
     for key, value in asdict(config).items():
         if key not in OWN_PLACE and value != usual[key]:

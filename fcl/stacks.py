@@ -5,7 +5,7 @@ scenes, F slices of one scene. Counts are sensor counts, uint16, as they left th
 (count - black) / (white - black).
 
 On disk a container is a folder of plain `.npy` arrays, memory-mapped on reading, with `stacks.json` written
-last.
+last. Photographs have `crops.npz` in place of slices: where each patch lies in which capture (`fcl.crops`).
 """
 
 import hashlib
@@ -21,10 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fcl import crops
+
 INDICES = 49  # focal indices, 0 = far
 BLACK, WHITE = 64.0, 1023.0  # counts of the simulated 10-bit sensor
 ARRAYS = ("slices", "labels", "positions", "categories", "depths")
 FILES = ("stacks.json", *(f"{name}.npy" for name in ARRAYS))
+CROPPED = ("stacks.json", crops.FILE, *(f"{name}.npy" for name in ARRAYS[1:4]))
 
 
 @dataclass(eq=False)
@@ -36,7 +39,7 @@ class FocalStacks:
     W/4) dioptres, or None where unknown.
     """
 
-    slices: np.ndarray
+    slices: np.ndarray | crops.Crops
     labels: np.ndarray
     positions: np.ndarray
     categories: np.ndarray
@@ -82,11 +85,16 @@ class FocalStacks:
     def load(cls, folder: Path | str) -> "FocalStacks":
         """Memory-map a container. Raises ValueError where it is missing or incomplete, with what makes it."""
         folder = Path(folder)
-        if not all((folder / name).is_file() for name in FILES):
-            raise ValueError(f"no (complete) focal stacks in {folder}: simulate them with `python -m fcl.simulator --out {folder} ...` "
-                             "(`make figures` does it by itself)")
+        cropped = (folder / crops.FILE).is_file()
+        if not all((folder / name).is_file() for name in (CROPPED if cropped else FILES)):
+            raise ValueError(f"no (complete) focal stacks in {folder}: simulate them with `python -m fcl.simulator "
+                             f"--out {folder} ...` "
+                             "(`make figures` does it by itself); photographs need `make learnaf ROOT=...` first")
         about = json.loads((folder / "stacks.json").read_text())
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == "slices" else None) for name in ARRAYS}
+        names = ARRAYS[1:4] if cropped else ARRAYS
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == "slices" else None) for name in names}
+        if cropped:
+            arrays["slices"] = crops.Crops.load(folder)
         stacks = cls(**arrays, black=about["black"], white=about["white"], source=about["source"])
         stacks.digest = about["digest"]
         return stacks
@@ -107,7 +115,8 @@ class StacksWriter:
         else:
             foreign = {path.name for path in self.folder.glob("*")} - set(FILES)
             if foreign:  # the folder will be replaced as a whole
-                raise ValueError(f"{self.folder} holds {min(foreign)}, which is no part of focal stacks: name another folder")
+                raise ValueError(f"{self.folder} holds {min(foreign)}, which is no part of focal stacks: name another "
+                                 f"folder")
             self.partial = self.folder.with_name(self.folder.name + ".partial")
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir(parents=True)

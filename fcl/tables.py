@@ -18,7 +18,8 @@ from fcl.stats import interval
 
 NAMES = dict(zip(METHODS, ("AFPE", "+MSD", "+JSD", "+KLD", "+FCL"), strict=True))
 METRICS = {"mae": "MAE", "rmse": "RMSE", "msd_star": "MSD*", "tv": "TV"}
-CARRIED = ("setting", "views", "frames", "F", "iterations", "lambda_msd", "lambda_kld")
+CARRIED = ("data", "setting", "views", "frames", "F", "iterations", "lambda_msd", "lambda_kld")
+DATA = {"simulated": "simulated stacks", "learnaf": "Learning-to-Autofocus photographs"}
 VIEWS = {"D": "dual pixel", "I": "one channel"}
 SUPERSCRIPTS = {1: "¹", 2: "²", 3: "³"}
 MARKS = {  # the paper's red, orange and yellow, told apart by lightness alone
@@ -168,7 +169,7 @@ def table_html(
             value = plus_minus(summary.loc[row, metric], summary.loc[row, f"{metric}_half"], 3)
             text[column, line] = value + SUPERSCRIPTS.get(rank, "")
             style[column, line] = MARKS.get(rank, "")
-    return _html(text, style, [axis, ""], name)
+    return _html(text, style, [axis, ""], name, data_name(summary))
 
 
 def grid_html(summary: pd.DataFrame, metric: str, name: str) -> str:
@@ -183,7 +184,7 @@ def grid_html(summary: pd.DataFrame, metric: str, name: str) -> str:
         text[cell] = plus_minus(summary.loc[row, metric], summary.loc[row, f"{metric}_half"], 3)
         text[cell] += SUPERSCRIPTS.get(rank, "")
         style[cell] = MARKS.get(rank, "")
-    return _html(text, style, [METRICS[metric], ""], name)
+    return _html(text, style, [METRICS[metric], ""], name, data_name(summary))
 
 
 def comparison_html(
@@ -202,10 +203,17 @@ def comparison_html(
             for heading, cell in {"here, %": here, "paper, %": paper, "sign": sign}.items():
                 text[(title, heading), line] = cell
                 style[(title, heading), line] = MARKS[2] if cell == "opposite" else ""
-    return _html(text, style, [axis, ""], name)
+    return _html(text, style, [axis, ""], name, data_name(table))
 
 
-def _html(text: Mapping[tuple, str], style: Mapping[tuple, str], names: Sequence[str], name: str) -> str:
+def data_name(summary: pd.DataFrame) -> str:
+    """What the rows of a table were scored on, in words; nothing for the paper's own numbers."""
+    return DATA[summary["data"].iloc[0]] if "data" in summary else ""
+
+
+def _html(
+    text: Mapping[tuple, str], style: Mapping[tuple, str], names: Sequence[str], name: str, caption: str
+) -> str:
     """HTML of {(column, line): text}, styled by CSS; columns and lines are pairs, in order of first use."""
     columns, lines = (list(dict.fromkeys(key[side] for key in text)) for side in (0, 1))
 
@@ -224,6 +232,7 @@ def _html(text: Mapping[tuple, str], style: Mapping[tuple, str], names: Sequence
         if row and line[0] != lines[row - 1][0]:  # a rule above each group of lines
             styles.append(dict(selector=f".row{row}", props="border-top: 1px solid #999999"))
     styler = grid(text).style.apply(lambda _: grid(style), axis=None).set_table_styles(styles)
+    styler = styler.set_caption(caption) if caption else styler
     return styler.set_uuid(name).to_html()
 
 

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from fcl import __version__, interpreter
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGETS = ("figures all-figures experiment render claims publish weights book test test-all lab doctor bench "
+TARGETS = ("figures all-figures experiment learnaf render claims publish weights book test test-all lab doctor bench "
            "environment").split()
 GPU_LIBRARIES = ("nvidia", "triton", "cuda")
 

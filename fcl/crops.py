@@ -1,0 +1,105 @@
+"""Crops: the slices of a container that are cut, as they are asked for, out of memory-mapped native frames.
+
+A capture is one file, (49, 2, rows, columns) uint16 as the camera's images are stored; patches of 128 px at stride 40
+would be five times as much. What is mapped belongs to the system's page cache: memory doesn't grow with the data.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+FILE = "crops.npz"  # in a container's folder: what `Crops.save` writes
+
+
+class Crops:
+    """Behaves like an array (stacks, 49, 2, patch, patch) uint16 that is read when indexed.
+
+    files: one per capture. places (stacks, 3): capture, first row, first column of the patch in the full frame. halved:
+    the files have every other column, as a dual-pixel sensor is read out, and what lies between is interpolated (3/4 of the
+    nearer sample, 1/4 of the other one: `fcl.simulator.expose`). transposed, mirrored: the full frame is the file with
+    its axes exchanged, then its columns reversed; this brings the dual-pixel baseline to the last axis.
+    Raises ValueError for a file that is missing, or of another shape or type than the first.
+    """
+
+    def __init__(self, files: list[Path], places: np.ndarray, patch: int, *, halved: bool, transposed: bool, mirrored: bool):
+        self.files, self.places, self.patch = [Path(file) for file in files], places, patch
+        self.halved, self.transposed, self.mirrored = halved, transposed, mirrored
+        self.frames: list[np.ndarray] = []
+        for file in self.files:
+            try:
+                frames = np.load(file, mmap_mode="r")
+            except (OSError, ValueError, EOFError) as error:
+                raise ValueError(f"{file} is missing or spoilt ({error}): run `make learnaf` again") from None
+            expected = (self.frames[0] if self.frames else frames).shape
+            if frames.shape != expected or frames.ndim != 4 or frames.dtype != np.uint16:
+                raise ValueError(f"{file} holds {frames.dtype} {frames.shape}, not uint16 {expected} as the first one")
+            self.frames.append(frames)
+        self.shape = (len(places), *self.frames[0].shape[:2], patch, patch)
+        self.ndim, self.dtype = len(self.shape), np.dtype(np.uint16)
+        self._first_row, self._first_column = self._in_file()
+        if halved and (patch % 2 or (self._first_column % 2).any()):
+            raise ValueError("patches must begin and end at even rows where every other one is interpolated")
+
+    def _in_file(self) -> tuple[np.ndarray, np.ndarray]:
+        """First row and first column of each patch in its file, columns counted as of the full frame."""
+        _, row, column = self.places.T
+        if self.mirrored:
+            rows, columns = self.frames[0].shape[2:]
+            column = (rows if self.transposed else columns * (1 + self.halved)) - self.patch - column
+        return (column, row) if self.transposed else (row, column)
+
+    def save(self, folder: Path) -> None:
+        """Write which crops these are; the frames stay where they are, relative to `folder`."""
+        files = [os.path.relpath(file, folder) for file in self.files]
+        flags = {name: getattr(self, name) for name in ("patch", "halved", "transposed", "mirrored")}
+        np.savez(Path(folder) / FILE, files=files, places=self.places, **flags)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Crops":
+        """What `save` wrote. Errors as for Crops."""
+        with np.load(Path(folder) / FILE) as saved:
+            flags = {name: saved[name].item() for name in ("patch", "halved", "transposed", "mirrored")}
+            return cls([Path(folder, file) for file in saved["files"]], saved["places"], **flags)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index) -> np.ndarray:
+        """As of an array; only what the first two axes select is read."""
+        index = index if isinstance(index, tuple) else (index,)
+        grid = self.shape[:2]
+        stacks = np.broadcast_to(np.arange(grid[0])[:, None], grid)[index[:2]]
+        indices = np.broadcast_to(np.arange(grid[1]), grid)[index[:2]]
+        slices = self._cut(stacks.ravel(), indices.ravel()).reshape(*stacks.shape, *self.shape[2:])
+        return slices[(*(slice(None),) * stacks.ndim, *index[2:])]
+
+    def _cut(self, stacks: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        patch = self.patch
+        slices = np.empty((len(stacks), 2, patch, patch), np.uint16)
+        as_stored = slices[..., ::-1] if self.mirrored else slices
+        if self.transposed:
+            as_stored = as_stored.swapaxes(-1, -2)
+        for target, stack, index in zip(as_stored, stacks.tolist(), indices.tolist(), strict=True):
+            row, column = self._first_row[stack], self._first_column[stack]
+            frame = self.frames[self.places[stack, 0]][index, :, row : row + patch]
+            if self.halved:
+                _interpolate(frame, column // 2, target)
+            else:
+                target[:] = frame[..., column : column + patch]
+        return slices
+
+
+def _interpolate(frame: np.ndarray, first: int, target: np.ndarray) -> None:
+    """Fill `target` (2, rows, columns) from the samples of `frame` from column `first` on; edges are repeated."""
+    samples = target.shape[-1] // 2
+    own = frame[..., first : first + samples]
+    cut = np.empty((*own.shape[:-1], samples + 2), np.uint16)  # with one sample more on either side
+    cut[..., 1:-1] = own
+    cut[..., 0] = frame[..., max(first - 1, 0)]
+    cut[..., -1] = frame[..., min(first + samples, frame.shape[-1] - 1)]
+    if cut.max() >= 2**14:  # four times that doesn't fit 16 bits
+        cut = cut.astype(np.uint32)
+    nearer = 3 * cut[..., 1:-1] + 2  # rounds
+    target[..., 0::2] = (nearer + cut[..., :-2]) >> 2
+    target[..., 1::2] = (nearer + cut[..., 2:]) >> 2

@@ -1,0 +1,160 @@
+"""One focal sweep from a folder of images, as a focal stack that the networks take, and how they and rules do on it.
+
+The folder holds one image per lens position: PNG or TIFF of one channel, 8 or 16 bit, all of one size, in the order of
+their names. Two images per position, *left* and *right* in their names, are the views of a dual-pixel sensor, shifted
+against each other along the rows. A file stack.json may say {"focus_mm": [...], "label": 19}: the focus distances, by
+default the 49 of the public data set, and the true focal index, where it is known.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from torch import nn
+
+from fcl.checkpoints import load_model
+from fcl.classical import gradient_energy, hill_climb, zero_shift_correlation
+from fcl.images import read_counts
+from fcl.optics import FOCUS_DIOPTRES, FOCUS_DISTANCES_MM
+from fcl.simulator import simulate_stacks
+from fcl.stacks import INDICES, FocalStacks
+from fcl.training import predict
+
+SUFFIXES = {".png", ".tif", ".tiff"}
+UNKNOWN = 0  # the label of a stack without one
+
+
+def read_sweep(folder: Path | str) -> tuple[np.ndarray, dict]:
+    """Images (positions, views, rows, columns), uint8 or uint16, one view or left and right, and what stack.json says.
+
+    Raises ValueError naming the folder or file where there is none, one is damaged, or sizes, bit depths or numbers
+    disagree.
+    """
+    folder = Path(folder)
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    if not files:
+        raise ValueError(f"no PNG or TIFF images in {folder}: name the folder of one focal sweep")
+    sides = [[path for path in files if side in path.stem.lower()] for side in ("left", "right")]
+    views = sides if any(sides) else [files]
+    if any(len(view) != len(files) / len(views) for view in views):
+        raise ValueError(
+            f"{folder} holds {len(sides[0])} left and {len(sides[1])} right images among {len(files)}: each position "
+            "needs one of both"
+        )
+    images = [[read_counts(path.read_bytes(), path) for path in pair] for pair in zip(*views, strict=True)]
+    first = images[0][0]
+    for pair, read in zip(zip(*views), images):
+        for path, image in zip(pair, read):
+            if image.shape != first.shape or image.dtype != first.dtype:
+                raise ValueError(
+                    f"{path} is {image.shape[1]} x {image.shape[0]}, {8 * image.itemsize} bit, but {views[0][0].name} is "
+                    f"{first.shape[1]} x {first.shape[0]}, {8 * first.itemsize} bit"
+                )
+    about = json.loads((folder / "stack.json").read_text()) if (folder / "stack.json").exists() else {}
+    return np.array(images), about
+
+
+def own_stack(
+    folder: Path | str, patch: int = 64, corner: tuple[int, int] | None = None, position: tuple[float, float] | None = None
+) -> FocalStacks:
+    """The sweep in a folder as one focal stack of `patch` px.
+
+    corner: first row and column of the region; None takes the centre. position: the region's (x, y) in [-1, 1] over the full
+    frame, for images that are parts of one; None takes them for the frame.
+    The slice at each of the 49 focal indices is the image whose focus is nearest in dioptres, so that indices beyond the
+    sweep repeat its last image: `source` says in "covered" which indices lie within it. A single channel is both views:
+    for I settings only. Levels are 0 and the end of the usual range; networks normalise each patch, so they hardly matter.
+    Raises ValueError as `read_sweep`, for a region outside the image, and for focus distances that don't fit.
+    """
+    images, about = read_sweep(folder)
+    distances = np.array(about.get("focus_mm", FOCUS_DISTANCES_MM), float)
+    if distances.shape != (len(images),) or not (distances > 0).all():
+        raise ValueError(
+            f"{folder} holds images of {len(images)} positions and {distances.size} focus distances are given: list one "
+            'for each, in mm, as "focus_mm" in stack.json'
+        )
+    rows, columns = images.shape[2:]
+    row, column = ((rows - patch) // 2, (columns - patch) // 2) if corner is None else corner
+    if not (0 <= row <= rows - patch and 0 <= column <= columns - patch):
+        raise ValueError(
+            f"a region of {patch} px at row {row}, column {column} doesn't fit into images of {columns} x {rows}"
+        )
+    if position is None:
+        position = (2 * column + patch) / columns - 1, (2 * row + patch) / rows - 1
+    dioptres = 1000 / distances
+    nearest = np.abs(FOCUS_DIOPTRES[:, None] - dioptres).argmin(1)
+    slices = images[nearest, :, row : row + patch, column : column + patch].astype(np.uint16)
+    slices = np.broadcast_to(slices, (INDICES, 2, patch, patch))[None]
+    step = np.abs(np.diff(np.sort(dioptres))).max() / 2 if len(dioptres) > 1 else 0.1
+    covered = (FOCUS_DIOPTRES >= dioptres.min() - step) & (FOCUS_DIOPTRES <= dioptres.max() + step)
+    white = next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if images.max() < 2**bits)
+    label = about.get("label", UNKNOWN)
+    source = {
+        "folder": Path(folder).name,
+        "views": images.shape[1],
+        "covered": covered.tolist(),
+        "labelled": "label" in about,
+    }
+    return FocalStacks(
+        slices, np.array([label]), np.array([position], np.float32), np.array([Path(folder).name]), 0.0, white, source=source
+    )
+
+
+def kept_networks(folder: Path, setting: str, model: str = "afpe") -> dict[str, nn.Module]:
+    """The trained networks of a setting that are kept in a folder, by method. ValueError where there is none."""
+    start = f"{model}-{setting}-"
+    files = {path.stem.removeprefix(start): path for path in sorted(Path(folder).glob(f"{start}*.safetensors"))}
+    if not files:
+        raise ValueError(
+            f"no networks {start}... in {folder}: `make figures` trains them and `make publish` keeps them in results/"
+        )
+    return {method: load_model(path) for method, path in files.items()}
+
+
+def sharpest(stacks: FocalStacks) -> np.ndarray:
+    """The focal index of the sharpest slice of each stack, by gradient energy."""
+    return np.array([gradient_energy(slices).argmax() for slices in stacks.slices])
+
+
+def answers(networks: Mapping[str, nn.Module], stacks: FocalStacks) -> dict[str, np.ndarray]:
+    """What each network, and each rule that needs no learning, answers from each start of the first stack: (starts,).
+
+    Rules: hill climbing on gradient energy, and, with two views, phase detection. The one climbs from its start and
+    needs many looks, the other sees the whole stack. Raises ValueError for a dual-pixel network where there is one channel.
+    """
+    found = {}
+    for name, network in networks.items():
+        setting = network.config.setting
+        if stacks.source.get("views") == 1 and setting.startswith("D"):
+            raise ValueError(
+                f"{name} is trained for {setting}, which needs left and right, and {stacks.source['folder']} has one channel"
+            )
+        found[name] = predict(network, stacks, setting).argmax[0]
+    slices = stacks.slices[0]
+    energy = gradient_energy(slices)
+    found["hill climbing"] = np.array([hill_climb(energy, start)[0] for start in range(INDICES)])
+    if stacks.source.get("views") == 2:
+        found["phase detection"] = np.full(INDICES, zero_shift_correlation(slices).argmax())
+    return found
+
+
+def errors_by_start(answered: Mapping[str, np.ndarray], truth: int) -> pd.DataFrame:
+    """|answer - truth| of each name, a row per start, in focal indices; NaN where a setting has no such start."""
+    return pd.DataFrame(
+        {name: pd.Series(np.abs(curve.astype(int) - truth)) for name, curve in answered.items()}
+    ).rename_axis("start")
+
+
+def write_example(folder: Path, seed: int = 7) -> None:
+    """One simulated sweep as a folder of 16-bit PNG images, left and right, with its stack.json: what own ones may look
+    like.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stacks = simulate_stacks(1, seed, 128)
+    for index, pair in enumerate(stacks.slices[0]):
+        for side, image in zip(("left", "right"), pair):
+            Image.fromarray(image).save(folder / f"slice_{index:02}_{side}.png")
+    (folder / "stack.json").write_text(json.dumps({"focus_mm": FOCUS_DISTANCES_MM.tolist(), "label": int(stacks.labels[0])}))

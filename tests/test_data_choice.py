@@ -1,0 +1,63 @@
+"""DATA=learnaf: the same experiments on photographs, with places, weights and sizes of their own."""
+
+import matplotlib.pyplot as plt
+import pytest
+from PIL import Image
+from test_tables import made_up
+
+from fcl import plan, plots, render, runs, tables
+from fcl.config import Config
+from fcl.runs import chosen_weights, read_profile
+
+
+def test_photographs_are_asked_for_before_anything_runs(monkeypatch):
+    monkeypatch.setattr(plan, "PHOTOGRAPHS", "data/nowhere/report.txt")
+    with pytest.raises(ValueError, match="nowhere/report.txt is missing: run `make learnaf ROOT=...`"):
+        plan.jobs("figures", "smoke", [0], data="learnaf")
+
+
+def test_the_same_runs_in_a_place_of_their_own(monkeypatch):
+    monkeypatch.setattr(plan, "PHOTOGRAPHS", "pyproject.toml")
+    simulated, photographs = (plan.jobs("figures", "smoke", [0], data=data) for data in ("simulated", "learnaf"))
+    assert [job.page.replace("/simulated/", "/learnaf/") for job in simulated] == [job.page for job in photographs]
+    assert {job.parameters["data"] for job in photographs} == {"learnaf"}
+    assert photographs[0].stacks == [f"data/smoke/learnaf/{split}/stacks.json" for split in ("train", "test")]
+    validation = plan.jobs("weights", "smoke", [], data="learnaf")
+    assert all(job.page.startswith("runs/smoke/learnaf-validation/") for job in validation)
+
+
+def test_weights_of_photographs_are_their_own(monkeypatch):
+    entry = {method: "msd1" for method in ("msd", "jsd", "kld", "fcl")}
+    monkeypatch.setattr(runs, "_experiments", lambda name: {"laptop": {"afpe": {"D1": entry}}})
+    assert chosen_weights("laptop", "afpe", "D1")["fcl"].msd == 1
+    with pytest.raises(ValueError, match="no weights for laptop-learnaf, afpe, D1.*make weights PROFILE=laptop DATA=learnaf"):
+        chosen_weights("laptop", "afpe", "D1", data="learnaf")
+
+
+def test_sizes_may_depend_on_the_data():
+    assert Config.from_profile("paper").train_stacks == read_profile("paper")["train_stacks"] == 16384
+    assert Config.from_profile("paper", data="learnaf").train_stacks == read_profile("paper", data="learnaf")["train_stacks"] > 16384
+
+
+def test_figures_and_tables_of_photographs_are_kept_apart(monkeypatch, tmp_path):
+    monkeypatch.setattr(render, "project_root", lambda: tmp_path)
+    assert render.output_folder("laptop", "results", data="learnaf") == tmp_path / "figures/learnaf"
+    assert render.output_folder("paper", "runs", data="learnaf") == tmp_path / "runs/paper/figures/learnaf"
+    monkeypatch.undo()
+    notebooks = runs.project_root() / "notebooks"
+    simulated, photographs = (
+        {path.name for path in render.section_notebooks(notebooks, data)} for data in ("simulated", "learnaf")
+    )
+    assert "table_a.ipynb" in photographs < simulated and "simulated_stacks.ipynb" not in photographs
+
+
+def test_every_table_and_figure_says_what_it_is_of(tmp_path):
+    summary = tables.summarise(made_up(seeds=[0, 1]).assign(data="learnaf"))
+    assert (summary["data"] == "learnaf").all()
+    assert "Learning-to-Autofocus photographs</caption>" in tables.table_html(summary, "name")
+    assert "<caption>" not in tables.table_html(summary.drop(columns="data"), "name")
+    figure = plots.figure_a(summary)
+    assert figure.get_suptitle() == "Learning-to-Autofocus photographs"
+    figure.savefig(tmp_path / "figure.png")
+    assert Image.open(tmp_path / "figure.png").width > 100
+    plt.close(figure)

@@ -1,0 +1,139 @@
+"""A user's own sweep: what is read from a folder, and what is wrong with it."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import TINY
+
+from fcl import own_stack
+from fcl.checkpoints import load_model, new_model, save_model
+from fcl.classical import gradient_energy
+from fcl.optics import FOCUS_DIOPTRES, FOCUS_DISTANCES_MM
+from fcl.own_stack import answers, errors_by_start, read_sweep, sharpest, write_example
+
+REAL = os.environ.get("FCL_REAL_STACKS", "")
+
+
+def sweep(folder, images, names="slice_{:02}.png", **about):
+    folder.mkdir(exist_ok=True)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(folder / names.format(number))
+    if about:
+        (folder / "stack.json").write_text(json.dumps(about))
+    return folder
+
+
+def pictures(count=49, size=(80, 100), dtype=np.uint16, top=900, seed=0):
+    return np.random.default_rng(seed).integers(0, top, (count, *size)).astype(dtype)
+
+
+@pytest.fixture
+def network(tmp_path):
+    """A network that has learned nothing."""
+    from dataclasses import replace
+
+    config = replace(TINY, setting="I1", patch=64)
+    save_model(new_model(config), config, tmp_path / "network.safetensors")
+    return load_model(tmp_path / "network.safetensors")
+
+
+@pytest.mark.parametrize(
+    "dtype, top, names, white",
+    [
+        (np.uint16, 1000, "slice_{:02}.png", 1023),
+        (np.uint16, 60000, "s{:02}.tif", 65535),
+        (np.uint8, 256, "s{:02}.tiff", 255),
+    ],
+)
+def test_one_channel(tmp_path, dtype, top, names, white):
+    images = pictures(dtype=dtype, top=top)
+    stacks = own_stack.own_stack(sweep(tmp_path / "s", images, names, label=19))
+    assert stacks.slices.shape == (1, 49, 2, 64, 64) and stacks.labels.tolist() == [19]
+    for side in (0, 1):
+        assert np.array_equal(stacks.slices[0, :, side], images[:, 8:72, 18:82])
+    assert (stacks.black, stacks.white) == (0, white) and stacks.positions.tolist() == [[0, 0]]
+
+
+def test_left_and_right_and_a_region(tmp_path):
+    left, right = pictures(), pictures(seed=1)
+    sweep(tmp_path / "s", left, "a{:02}_left.png")
+    stacks = own_stack.own_stack(sweep(tmp_path / "s", right, "a{:02}_right.png"), 32, corner=(4, 60))
+    assert np.array_equal(stacks.slices[0, :, 1], right[:, 4:36, 60:92]) and stacks.source["views"] == 2
+    assert stacks.positions[0] == pytest.approx([2 * 76 / 100 - 1, 2 * 20 / 80 - 1])
+
+
+def test_other_focus_distances_take_the_nearest_image(tmp_path):
+    distances = [150.0, 2000.0, 400.0]  # in any order
+    images = pictures(3)
+    stacks = own_stack.own_stack(sweep(tmp_path / "s", images, focus_mm=distances))
+    for index, dioptre in enumerate(FOCUS_DIOPTRES):
+        nearest = min(range(3), key=lambda number: abs(1000 / distances[number] - dioptre))
+        assert np.array_equal(stacks.slices[0, index, 0], images[nearest, 8:72, 18:82])
+    covered = np.array(stacks.source["covered"])
+    assert covered[0] and not covered[-1] and covered[20] and stacks.source["labelled"] is False
+
+
+def test_answers_and_errors(tmp_path, network):
+    write_example(tmp_path / "example")
+    stacks = own_stack.own_stack(tmp_path / "example")
+    found = answers({"AFPE": network}, stacks)
+    assert list(found) == ["AFPE", "hill climbing", "phase detection"] and all(len(curve) == 49 for curve in found.values())
+    truth = int(stacks.labels[0])
+    assert sharpest(stacks)[0] == gradient_energy(stacks.slices[0]).argmax()
+    assert abs(sharpest(stacks)[0] - truth) <= 3 and abs(found["phase detection"][0] - truth) <= 3
+    table = errors_by_start(found, truth)
+    assert table["AFPE"][7] == abs(int(found["AFPE"][7]) - truth)
+    network.config = type("Config", (), {"setting": "D1"})
+    stacks.source["views"] = 1
+    with pytest.raises(ValueError, match="AFPE is trained for D1, which needs left and right, and example has one channel"):
+        answers({"AFPE": network}, stacks)
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda folder: [path.unlink() for path in folder.glob("*.png")], "no PNG or TIFF images in"),
+        (lambda folder: (folder / "slice_03.png").unlink(), "images of 48 positions and 49 focus distances"),
+        (lambda folder: (folder / "slice_03.png").write_bytes(b"half"), "slice_03.png is no readable PNG or TIFF"),
+        (lambda folder: Image.new("RGB", (100, 80)).save(folder / "slice_03.png"), "slice_03.png is RGB, not one channel"),
+        (
+            lambda folder: Image.fromarray(pictures(1, (90, 100))[0]).save(folder / "slice_03.png"),
+            "slice_03.png is 100 x 90, 16 bit, but",
+        ),
+        (
+            lambda folder: Image.fromarray(pictures(1, dtype=np.uint8)[0]).save(folder / "slice_03.png"),
+            "slice_03.png is 100 x 80, 8 bit",
+        ),
+        (lambda folder: (folder / "slice_03.png").rename(folder / "left.png"), "1 left and 0 right images among 49"),
+        (lambda folder: (folder / "stack.json").write_text('{"focus_mm": [-1]}'), "49 positions and 1 focus distances"),
+        (lambda folder: (folder / "stack.json").write_text('{"label": 49}'), "labels must be focal indices 0..48"),
+    ],
+)
+def test_wrong_sweeps(tmp_path, spoil, message):
+    folder = sweep(tmp_path / "s", pictures())
+    spoil(folder)
+    with pytest.raises(ValueError, match=message):
+        own_stack.own_stack(folder)
+
+
+def test_wrong_regions(tmp_path):
+    folder = sweep(tmp_path / "s", pictures())
+    for corner in ((-1, 0), (20, 0), (0, 40)):
+        with pytest.raises(ValueError, match="a region of 64 px at row .* doesn't fit into images of 100 x 80"):
+            own_stack.own_stack(folder, corner=corner)
+    with pytest.raises(ValueError, match="no PNG or TIFF images in .*nowhere"):
+        read_sweep(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(not Path(REAL).is_dir() or not REAL, reason="FCL_REAL_STACKS names no folder of real focal stacks")
+def test_real_stacks_are_read_and_nearly_sharp_at_their_label():
+    folders = sorted(path.parent for path in Path(REAL).glob("*/stack.json"))
+    assert folders
+    for folder in folders:
+        stacks = own_stack.own_stack(folder, 128, position=(0, 0))
+        assert stacks.slices.max() > 255 and len(FOCUS_DISTANCES_MM) == stacks.slices.shape[1]
+        assert abs(int(sharpest(stacks)[0]) - int(stacks.labels[0])) <= 8

@@ -7,7 +7,7 @@ from typing import Any
 
 from fcl.config import Config
 from fcl.models import parse_setting
-from fcl.runs import project_root, resolve_methods, run_folder
+from fcl.runs import project_root, renders_while_training, resolve_methods, run_folder
 from fcl.tables import experiment
 from fcl.weights import candidates
 
@@ -40,8 +40,9 @@ class Job:
     @property
     def stacks(self) -> list[str]:
         """The files whose presence says that the stacks of this notebook are there."""
-        folder = f"data/{self.parameters['profile']}/{self.config.data}"
-        return [f"{folder}/{split}/stacks.json" for split in ("train", self.parameters["split"])]
+        profile, data, scored = self.parameters["profile"], self.config.data, self.parameters["split"]
+        splits = [scored] if renders_while_training(profile, data) else ["train", scored]
+        return [f"data/{profile}/{data}/{split}/stacks.json" for split in splits]
 
     @property
     def cost(self) -> int:
@@ -84,7 +85,7 @@ def jobs(target: str, profile: str, seeds: Sequence[int], settings: Sequence[str
     elif spent:
         raise ValueError(f"seeds {spent} chose the weights and must not be reported: take others")
     else:
-        planned = [(plan, seed) for plan in _figures(target, profile) for seed in seeds]
+        planned = [(plan, seed) for plan in figure_experiments(target, profile) for seed in seeds]
     found: dict[str, Job] = {}
     for plan, seed in planned:
         for job in _notebooks(plan, profile, seed):
@@ -95,7 +96,8 @@ def jobs(target: str, profile: str, seeds: Sequence[int], settings: Sequence[str
     return sorted(found.values(), key=lambda job: -job.cost)
 
 
-def _figures(target: str, profile: str) -> Iterator[dict[str, Any]]:
+def figure_experiments(target: str, profile: str) -> Iterator[dict[str, Any]]:
+    """The experiments of a target."""
     for path in sorted((project_root() / "experiments").glob("*.yml")):
         plan = read_experiment(path.name, profile)
         if path.name in FIGURES or (target == "all-figures" and "renders" in plan):

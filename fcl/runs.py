@@ -127,6 +127,11 @@ def read_profile(profile: str, model: str = "afpe") -> dict[str, Any]:
             for key, value in profiles[profile].items()}
 
 
+def renders_while_training(profile: str, data: str) -> bool:
+    """Whether a profile's training slices are rendered as they are needed (fcl.rendered) instead of stored."""
+    return data == "simulated" and bool(read_profile(profile).get("rendered"))
+
+
 def chosen_weights(profile: str, model: str, setting: str) -> dict[str, Weights]:
     """Weights of every method as chosen on validation stacks, from experiments/weights.yml.
 

@@ -8,7 +8,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fcl.bench import batch, measure, simulator, training
+import torch
+
+from fcl.bench import batch, gpu, measure, simulator, training
 
 SECTIONS = {
     "simulator": "a stack against a plain renderer (1 minute)",
@@ -19,6 +21,7 @@ SECTIONS = {
     "full": "one full-length training (2 minutes)",
     "long": "also one ten times longer (15 minutes)",
     "figures": "the laptop's figures from nothing (20 minutes)",
+    "gpu": "the paper profile on one GPU (5 minutes; none here: it stops)",
 }
 USUAL = ("simulator", "training", "stem", "smoke")
 
@@ -37,6 +40,8 @@ def sections(asked: set[str], folder: Path) -> Iterator[measure.Measurement]:
         yield from batch.measure(folder, "smoke", 2, None)
     if "figures" in asked:
         yield from batch.measure(folder, "laptop", 25, 1.15)
+    if "gpu" in asked:
+        yield from gpu.measure(folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", action="store_true", help=words)
     options = vars(parser.parse_args(arguments))
     asked = {name for name in SECTIONS if options[name]} or set(USUAL)
+    if "gpu" in asked and not torch.cuda.is_available():
+        parser.error("--gpu: there is no GPU that torch can use; `make doctor` says why")
     print(measure.surroundings(), flush=True)
     with tempfile.TemporaryDirectory(prefix="fcl-bench") as folder:
         for measurement in sections(asked, Path(folder)):

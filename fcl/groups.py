@@ -60,8 +60,7 @@ def training_stacks(profile: str, config: Config, device: str) -> FocalStacks | 
     """
     if not runs.renders_while_training(profile, config.data):
         return load_stacks(profile, config, "train")
-    processes = len(os.sched_getaffinity(0))
-    return RenderedStacks(config.train_stacks, SPLITS["train"], config.patch, device, processes)
+    return RenderedStacks(config.train_stacks, SPLITS["train"], config.patch, device, os.cpu_count() or 1)
 
 
 def hold(path: Path, patience: float) -> IO[str]:

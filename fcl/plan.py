@@ -85,7 +85,7 @@ def jobs(target: str, profile: str, seeds: Sequence[int], settings: Sequence[str
     elif spent:
         raise ValueError(f"seeds {spent} chose the weights and must not be reported: take others")
     else:
-        planned = [(plan, seed) for plan in figure_experiments(target, profile) for seed in seeds]
+        planned = [(plan, seed) for plan in _figures(target, profile) for seed in seeds]
     found: dict[str, Job] = {}
     for plan, seed in planned:
         for job in _notebooks(plan, profile, seed):
@@ -96,8 +96,7 @@ def jobs(target: str, profile: str, seeds: Sequence[int], settings: Sequence[str
     return sorted(found.values(), key=lambda job: -job.cost)
 
 
-def figure_experiments(target: str, profile: str) -> Iterator[dict[str, Any]]:
-    """The experiments of a target."""
+def _figures(target: str, profile: str) -> Iterator[dict[str, Any]]:
     for path in sorted((project_root() / "experiments").glob("*.yml")):
         plan = read_experiment(path.name, profile)
         if path.name in FIGURES or (target == "all-figures" and "renders" in plan):

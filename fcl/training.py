@@ -40,7 +40,6 @@ from fcl.config import Config
 from fcl.losses import focal_consistency_loss, ordinal_loss
 from fcl.models import N, parse_setting
 from fcl.randomness import generator, torch_generator
-from fcl.rendered import RenderedStacks
 from fcl.stacks import BatchSampler, FocalStacks
 
 __all__ = [
@@ -98,7 +97,7 @@ def shuffle_pairs(logits: Tensor) -> Tensor:
 class _Run:
     """All state of a training: what a step changes and a checkpoint holds."""
 
-    def __init__(self, config: Config, stacks: FocalStacks | RenderedStacks, device: str) -> None:
+    def __init__(self, config: Config, stacks: FocalStacks, device: str) -> None:
         asked = config.train_stacks, config.patch, config.patch
         given = len(stacks), *stacks.slices.shape[3:]
         if given != asked:
@@ -219,7 +218,7 @@ class _Run:
 
 
 def train(
-    config: Config, stacks: FocalStacks | RenderedStacks, *, checkpoint: Path | None = None, trunk: Path | None = None,
+    config: Config, stacks: FocalStacks, *, checkpoint: Path | None = None, trunk: Path | None = None,
     until: int | None = None, device: str = "cpu", checkpoint_every: int | None = None,
 ) -> Iterator[Step]:
     """Train, yielding a Step after every iteration: printing, plotting and stopping belong to the caller.

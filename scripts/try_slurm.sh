@@ -1,7 +1,8 @@
 #!/bin/bash
 # Tries profiles/slurm on a real Slurm of one node, set up here for the purpose: runs the smoke batch through sbatch,
 # kills a job in the middle, goes on, and compares the results with those of the local batch, byte by byte.
-# Needs root on Debian or Ubuntu, in a container or a virtual machine of yours. PYTHON: the project's (default: .venv/bin/python).
+# Needs root on Debian or Ubuntu, in a container or a virtual machine of yours. PYTHON: the project's, by default
+# .venv/bin/python.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=$(realpath -s "${PYTHON:-$root/.venv/bin/python}")
@@ -66,7 +67,7 @@ sinfo
 
 batch() {
     (cd "$work/cluster" && PYTHONPATH=$work/cluster "$python" -m snakemake --workflow-profile profiles/slurm --cores 2 \
-        --default-resources mem_mb=2000 runtime=60 --config target=figures profile=smoke seeds=0 "$@") > "$work/batch.log" 2>&1
+        --default-resources mem_mb=2000 runtime=60 --config target=figures profile=smoke seeds=0) > "$work/batch.log" 2>&1
 }
 batch & first=$!
 echo "waiting for a notebook to be in the middle of a training"

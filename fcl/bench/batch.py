@@ -76,6 +76,7 @@ def measure(folder: Path, profile: str, minutes: float, busy: float | None) -> I
         raise SystemExit(f"the {profile} batch failed: run `make figures PROFILE={profile}` to see why")
     disk = sum(path.lstat().st_size for path in copy.rglob("*"))
     yield Measurement(f"make figures PROFILE={profile}, two cores", (time.perf_counter() - began) / 60, "minutes", minutes)
-    yield Measurement("  its notebooks over (seconds of training and scoring) / cores", efficiency(copy, profile, CORES), "x", busy)
+    used = efficiency(copy, profile, CORES)
+    yield Measurement("  its notebooks over (seconds of training and scoring) / cores", used, "x", busy)
     yield Measurement("  peak memory", peak / 1e9, "GB", 6)
     yield Measurement("  disk", disk / 1e9, "GB", 6)

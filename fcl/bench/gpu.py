@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from fcl import plan
 from fcl.bench import plain
 from fcl.bench.measure import Measurement, clock, limits, together
 from fcl.config import Config
-from fcl.plan import figure_experiments
 from fcl.rendered import RenderedStacks
 from fcl.simulator import SPLITS, simulate_stacks
 from fcl.training import _Run
@@ -74,10 +74,9 @@ def steps(profile: str, device: str, count: int) -> Callable[[], None]:
 def iterations(profile: str, model: str) -> dict[str, int]:
     """Iterations of one seed of every experiment that renders something, by setting; a trunk counts once."""
     groups: dict[tuple, set[str]] = {}
-    for plan in figure_experiments("all-figures", profile):
-        for setting in plan["settings"]:
-            if plan["model"] == model:
-                groups.setdefault((setting, plan["focal_indices"]), set()).update(plan["methods"])
+    for asked in plan._figures("all-figures", profile):
+        for setting in asked["settings"] if asked["model"] == model else ():
+            groups.setdefault((setting, asked["focal_indices"]), set()).update(asked["methods"])
     config, total = Config.from_profile(profile, model=model), {}
     for (setting, _), methods in groups.items():
         shared = config.trunk_iterations

@@ -92,7 +92,8 @@ def measure(folder: Path, changes: bool) -> Iterator[Measurement]:
         yield Measurement(f"{setting}: a training step", 1e3 * seconds / STEPS, "core-ms")
         yield Measurement("  the same over its floor", seconds / STEPS / floor(folder / "steps", setting), "x")
         yield Measurement("  samples per core-second over the plain loop's", costs["plain"].core / seconds, "x", 2, True)
-        yield Measurement("  samples per second over the plain loop's (wall-clock)", costs["plain"].wall / costs["this"].wall, "x")
+        wall = costs["plain"].wall / costs["this"].wall
+        yield Measurement("  samples per second over the plain loop's (wall-clock)", wall, "x")
         yield Measurement("  data", 100 * costs["data"].core / seconds, "% of a step", 10)
     if changes:
         costs = compare({change: partial(steps, folder / "steps", "D1", change) for change in ["", *CHANGES]})

@@ -82,7 +82,7 @@ lab: $(READY) ## JupyterLab on the notebooks
 doctor: $(READY) ## what this machine has, and what to do about each problem
 	@$(RUN) -m fcl.doctor
 
-bench: $(READY) ## how long things take here, and how much memory and disk (BENCH="--long --figures": all of it)
+bench: $(READY) ## how long things take here, and how much memory and disk (BENCH=--help: its sections)
 	$(RUN) -m fcl.bench $(BENCH)
 
 environment: $(READY) ## the pinned packages into .venv (the other targets do it by themselves)

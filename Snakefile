@@ -76,6 +76,8 @@ rule train:
         identity=lambda w: job(w).identity,
         parameters=lambda w: json.dumps(job(w).parameters),
     priority: lambda w: job(w).cost
+    resources:
+        gpu=int(config.get("gpus", 0)),
     shell:
         "OMP_NUM_THREADS=1 {sys.executable:q} -m fcl.notebooks notebooks/train.ipynb {output:q}"
         " --parameters {params.parameters:q} > {log:q} 2>&1"

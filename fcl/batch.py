@@ -18,6 +18,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from fcl import plan, weights
 from fcl.groups import hold
 from fcl.progress import Progress
@@ -25,6 +27,7 @@ from fcl.results import read_results
 from fcl.runs import project_root, weights_key
 
 NOTICE = 60.0  # s between two lines that say how far it is, where a line can't be rewritten
+RUNS_PER_GPU = 2  # while one prepares a step the other computes
 STARTER, CHILDREN, LOG = "runs/.starter", "runs/.batch", "runs/batch.log"
 
 
@@ -57,7 +60,10 @@ def end_leftovers(file: Path, patience: float = 20.0) -> None:
 def snakemake(root: Path, cores: int, config: Mapping[str, str], jobs: Sequence[plan.Job]) -> Progress:
     """Run Snakemake to its end, showing how far it is, and return what became of it."""
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
-    command += ["--config", *(f"{name}={value}" for name, value in config.items())]
+    gpus = torch.cuda.device_count()
+    if gpus:
+        command += ["--resources", f"gpu={RUNS_PER_GPU * gpus}"]
+    command += ["--config", *(f"{name}={value}" for name, value in config.items()), f"gpus={min(gpus, 1)}"]
     # A session of its own, whose id is written into the inherited lock before anything else can happen.
     noting = ["sh", "-c", 'echo $$ > "$0"; exec "$@"', str(root / CHILDREN)]
     with hold(root / CHILDREN, 0.0) as lock, open(root / LOG, "w") as log:

@@ -117,5 +117,5 @@ class Config:
     def from_profile(cls, profile: str, **overrides: Any) -> "Config":
         """A profile of experiments/profiles.yml with some fields set otherwise. Errors as for Config."""
         entries = read_profile(profile, overrides.get("model", "afpe"), overrides.get("data", "simulated"))
-        counts = {"validation_stacks", "test_stacks"}
-        return cls(**{name: value for name, value in entries.items() if name not in counts} | overrides)
+        others = {"validation_stacks", "test_stacks", "rendered"}
+        return cls(**{name: value for name, value in entries.items() if name not in others} | overrides)

@@ -3,7 +3,9 @@
 Whatever is complete is skipped, so a group that was killed anywhere goes on where it was.
 """
 
+import contextlib
 import fcntl
+import itertools
 import json
 import os
 import time
@@ -18,7 +20,9 @@ import torch
 
 from fcl import runs
 from fcl.config import Config
+from fcl.rendered import RenderedStacks
 from fcl.results import is_finished, load_predictions, read_results
+from fcl.simulator import SPLITS
 from fcl.stacks import FocalStacks
 from fcl.training import Step, score_run, train
 
@@ -50,6 +54,15 @@ def load_stacks(profile: str, config: Config, split: str) -> FocalStacks:
     return stacks
 
 
+def training_stacks(profile: str, config: Config, device: str) -> FocalStacks | RenderedStacks:
+    """What a profile learns from: stored stacks, or ones that are rendered as they are needed. Errors as for
+    `load_stacks`.
+    """
+    if not runs.renders_while_training(profile, config.data):
+        return load_stacks(profile, config, "train")
+    return RenderedStacks(config.train_stacks, SPLITS["train"], config.patch, device, os.cpu_count() or 1)
+
+
 def hold(path: Path, patience: float) -> IO[str]:
     """Lock a file for as long as it is open, here or in a child that inherits it. Raises BlockingIOError when
     somebody else keeps it locked for `patience` s.
@@ -67,6 +80,14 @@ def hold(path: Path, patience: float) -> IO[str]:
             time.sleep(0.1)
 
 
+def free_gpu(count: int) -> tuple[int, IO[str]]:
+    """Of `count` GPUs, one with the fewest notebooks of this project at work, and the lock that counts this one."""
+    for place in itertools.count():
+        for gpu in range(count):
+            with contextlib.suppress(BlockingIOError):
+                return gpu, hold(runs.project_root() / "runs" / f".gpu{gpu}-{place}", 0.0)
+
+
 @dataclass
 class Group:
     """Runs that share a trunk. branches: what each is called (as in `methods`) -> its Config."""
@@ -75,11 +96,12 @@ class Group:
     split: str
     config: Config
     branches: dict[str, Config]
-    train_stacks: FocalStacks
+    train_stacks: FocalStacks | RenderedStacks
     scored_stacks: FocalStacks
     folder: Path
     lock: IO[str]
     device: str
+    gpu: IO[str] | None  # the lock on its place on a GPU
 
     @classmethod
     def open(cls, profile: str, config: Config, methods: str, split: str = "test") -> "Group":
@@ -92,7 +114,11 @@ class Group:
         weights = runs.resolve_methods(methods, profile, config.model, config.setting, config.data)
         branches = {label: replace(config, **chosen.lambdas) for label, chosen in weights}
         folder = runs.run_folder(profile, config, split)
-        train_stacks, scored_stacks = (load_stacks(profile, config, name) for name in ("train", split))
+        device, gpu = "cuda" if torch.cuda.is_available() else "cpu", None
+        if device == "cuda":
+            number, gpu = free_gpu(torch.cuda.device_count())
+            torch.cuda.set_device(number)
+        train_stacks, scored_stacks = training_stacks(profile, config, device), load_stacks(profile, config, split)
         try:
             lock = hold(folder / LOCK, PATIENCE)
         except BlockingIOError:
@@ -104,8 +130,7 @@ class Group:
         labels = folder.parent / f"{split}.npz"
         if labels.exists() and str(np.load(labels)["digest"]) != scored_stacks.digest:
             labels.unlink()  # the stacks are others now, and every run will be scored again in its turn
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(profile, split, config, branches, train_stacks, scored_stacks, folder, lock, device)
+        return cls(profile, split, config, branches, train_stacks, scored_stacks, folder, lock, device, gpu)
 
     def run(self, label: str) -> str:
         """Name of a branch's files: its weights."""

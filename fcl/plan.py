@@ -9,7 +9,7 @@ from typing import Any
 
 from fcl.config import Config
 from fcl.models import parse_setting
-from fcl.runs import Weights, closest, project_root, resolve_methods, run_folder
+from fcl.runs import Weights, closest, project_root, renders_while_training, resolve_methods, run_folder
 from fcl.tables import experiment
 from fcl.weights import candidates
 
@@ -44,8 +44,9 @@ class Job:
     @property
     def stacks(self) -> list[str]:
         """The files whose presence says that the stacks of this notebook are there."""
-        folder = f"data/{self.parameters['profile']}/{self.config.data}"
-        return [f"{folder}/{split}/stacks.json" for split in ("train", self.parameters["split"])]
+        profile, data, scored = self.parameters["profile"], self.config.data, self.parameters["split"]
+        splits = [scored] if renders_while_training(profile, data) else ["train", scored]
+        return [f"data/{profile}/{data}/{split}/stacks.json" for split in splits]
 
     @property
     def cost(self) -> int:

@@ -138,6 +138,11 @@ def weights_key(profile: str, data: str) -> str:
     return profile if data == "simulated" else f"{profile}-{data}"
 
 
+def renders_while_training(profile: str, data: str) -> bool:
+    """Whether a profile's training slices are rendered as they are needed (fcl.rendered) instead of stored."""
+    return data == "simulated" and bool(read_profile(profile).get("rendered"))
+
+
 def chosen_weights(
     profile: str, model: str, setting: str, methods: Iterable[str] = METHODS, data: str = "simulated"
 ) -> dict[str, Weights]:
@@ -151,8 +156,7 @@ def chosen_weights(
         found = f"has only {', '.join(list(chosen)[1:])}" if len(chosen) > 1 else "has no weights"
         options = f"PROFILE={profile}" + ("" if data == "simulated" else f" DATA={data}")
         raise ValueError(f"experiments/weights.yml {found} for {weights_key(profile, data)}, {model}, {setting}. Choose "
-                         f"them first: "
-                         f"`make weights {options}`; or name weights, such as msd4+kld4")
+                         f"them first: `make weights {options}`; or name weights, such as msd4+kld4")
     return {method: parse_weights(chosen[method]) for method in METHODS if method in methods}
 
 

@@ -136,3 +136,10 @@ def test_hold_waits_for_the_other(tmp_path):
     with hold(tmp_path / "lock", 0.0), pytest.raises(BlockingIOError):
         hold(tmp_path / "lock", 0.3)
     hold(tmp_path / "lock", 0.0).close()
+
+
+def test_notebooks_spread_over_the_gpus(root):
+    places = [groups.free_gpu(2) for _ in range(5)]
+    assert [gpu for gpu, _ in places] == [0, 1, 0, 1, 0]
+    places[1][1].close()
+    assert groups.free_gpu(2)[0] == 1

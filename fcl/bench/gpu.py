@@ -1,0 +1,112 @@
+"""The paper profile on one GPU: a step and its parts against their floor and a plain loop, and the hours of a supplement.
+
+`device` may be "cpu" to try the code; its numbers then say nothing about a GPU.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fcl import plan
+from fcl.bench import plain
+from fcl.bench.measure import Measurement, clock, limits, together
+from fcl.config import Config
+from fcl.rendered import RenderedStacks
+from fcl.simulator import SPLITS, simulate_stacks
+from fcl.training import _Run
+
+STACKS = 256  # in the plain loop, which reads stored stacks
+ROUNDS = 5
+
+
+def paper(profile: str, **changes: object) -> Config:
+    """The profile's training of FCL on fewer stacks, from its first step with the consistency loss."""
+    config = Config.from_profile(profile, consistency_start=0.0, lambda_msd=4.0, lambda_kld=4.0, **changes)
+    return replace(config, train_stacks=min(STACKS, config.train_stacks))
+
+
+def run_of(config: Config, device: str, compiled: bool = False) -> _Run:
+    """A training on rendered stacks."""
+    run = _Run(config, RenderedStacks(config.train_stacks, SPLITS["train"], config.patch, device), device)
+    if compiled:
+        run.model.compile()
+    return run
+
+
+def seconds(work: Callable[[], object], device: str, count: int) -> float:
+    """Median seconds of one call, the first rounds left out."""
+    found = []
+    for _ in range(ROUNDS + 1):
+        began = clock(device)
+        for _ in range(count):
+            work()
+        found.append((clock(device) - began) / count)
+    return statistics.median(found[1:])
+
+
+def floor(run: _Run, device: str) -> float:
+    """Seconds of a step's multiplications at the speed of a matrix product in the same precision."""
+    *inputs, labels = run.batch()
+    with FlopCounterMode(display=False) as counter:
+        sum(run.losses(run.model(*inputs), labels)).backward()
+    dtype = torch.bfloat16 if run.config.precision == "bfloat16" else torch.float32
+    return counter.get_total_flops() / limits(device, dtype)[0]
+
+
+def steps(profile: str, device: str, count: int) -> Callable[[], None]:
+    """`count` steps, for several processes at once."""
+    torch.set_num_threads(1)
+    run = run_of(paper(profile), device)
+
+    def work() -> None:
+        for _ in range(count):
+            run.step()
+        clock(device)  # waits for the device
+
+    return work
+
+
+def iterations(profile: str, model: str) -> dict[str, int]:
+    """Iterations of one seed of every experiment that renders something, by setting; a trunk counts once."""
+    groups: dict[tuple, set[str]] = {}
+    for asked in plan._figures("all-figures", profile):
+        for setting in asked["settings"] if asked["model"] == model else ():
+            groups.setdefault((setting, asked["focal_indices"]), set()).update(asked["methods"])
+    config, total = Config.from_profile(profile, model=model), {}
+    for (setting, _), methods in groups.items():
+        shared = config.trunk_iterations
+        total[setting] = total.get(setting, 0) + shared + (config.iterations - shared) * len(methods)
+    return total
+
+
+def measure(folder: Path, profile: str = "paper", device: str = "cuda", count: int = 20) -> Iterator[Measurement]:
+    """Whole section."""
+    config = paper(profile)
+    run = run_of(config, device)
+    step, data = seconds(run.step, device, count), seconds(run.batch, device, count)
+    yield Measurement("D1: a training step, slices rendered on the device", 1e3 * step, "ms")
+    yield Measurement("  of which slices", 100 * data / step, "%")
+    yield Measurement("  the step over its floor", step / floor(run, device), "x")
+    full = run_of(replace(config, precision="float32"), device)
+    yield Measurement("  in float32", seconds(full.step, device, count) / step, "x the time")
+    fast = run_of(config, device, compiled=True)
+    yield Measurement("  compiled", seconds(fast.step, device, count) / step, "x the time")
+
+    stacks = simulate_stacks(config.train_stacks, SPLITS["train"], config.patch, folder=folder / "gpu", device=device)
+    losses = plain.train(config, stacks, workers=4, device=device)
+    slow = seconds(lambda: next(losses), device, count)
+    yield Measurement("  images per second over the plain loop's", slow / step, "x", 3, at_least=True)
+    alone, both = (together(partial(steps, profile, device, count), processes, ROUNDS) for processes in (1, 2))
+    yield Measurement("  two runs at once over one", 2 * alone / both, "x")
+
+    hours = sum(number * seconds(run_of(paper(profile, setting=setting), device).step, device, count)
+                for setting, number in iterations(profile, config.model).items()) / 3600
+    yield Measurement("AFPE: every training of the tables and figures, one after the other", hours, "hours", 6)
+    wide = seconds(run_of(paper(profile, model="l2a"), device).step, device, count)
+    hours = wide * sum(iterations(profile, "l2a").values()) / 3600
+    yield Measurement("L2A: the same, each at the cost of D1", hours, "hours")

@@ -9,11 +9,14 @@ python=$(realpath -s "${PYTHON:-$root/.venv/bin/python}")
 [ "$(id -u)" = 0 ] || { echo "This sets up Slurm and needs root: run it in a container." >&2; exit 1; }
 command -v slurmctld slurmd sbatch munged >/dev/null || RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
     apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge
+conf=/etc/slurm/slurm.conf  # where srun looks for it inside a job
+[ ! -e $conf ] || { echo "$conf is there already: this machine has a Slurm of its own." >&2; exit 1; }
 
 work=$(mktemp -d /tmp/fcl-slurm.XXXXXX)
 daemons=()
 finish() {
     for id in "${daemons[@]}"; do kill "$id" 2>/dev/null || true; done
+    rm -f $conf
     [ "${passed:-no}" = yes ] && rm -rf "$work" || echo "Stopped. Everything is in $work" >&2
 }
 trap finish EXIT
@@ -27,9 +30,9 @@ export OMP_NUM_THREADS=1
 
 # Slurm: one node with two cores, without accounting.
 mkdir "$work/state" "$work/spool" "$work/munge"
-export SLURM_CONF=$work/slurm.conf
 host=$(hostname -s)
-cat > "$SLURM_CONF" <<CONF
+mkdir -p /etc/slurm
+cat > $conf <<CONF
 ClusterName=try
 SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=17002
@@ -58,7 +61,7 @@ dd if=/dev/urandom of="$work/munge/key" bs=128 count=1 status=none
 chmod 600 "$work/munge/key"
 chmod 711 "$work" "$work/munge"
 munged --foreground --force --key-file="$work/munge/key" --socket="$work/munge/socket" --pid-file="$work/munge/pid" \
-    --log-file="$work/munge/log" --seed-file="$work/munge/seed" & daemons+=($!)
+    --log-file="$work/munge/log" --seed-file="$work/munge/seed" > "$work/munge/said" 2>&1 & daemons+=($!)
 sleep 1
 slurmctld -D -c > "$work/slurmctld.log" 2>&1 & daemons+=($!)
 slurmd -D -N n1 > "$work/slurmd.log" 2>&1 & daemons+=($!)

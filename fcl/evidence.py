@@ -75,7 +75,11 @@ def read_runs(
     there.
     """
     plan = read_experiment(name, profile, data)
-    folder = project_root() / source / profile / plan["data"]
+    return planned_results(project_root() / source / profile / plan["data"], plan, profile, seeds)
+
+
+def planned_results(folder: Path, plan: Mapping[str, Any], profile: str, seeds: str = "all") -> pd.DataFrame:
+    """As `read_runs`, of a plan that is no file, in any folder of results."""
     planned = planned_runs(plan, profile, complete_seeds(folder, plan, profile, seeds))
     results = read_results(folder, expected=set(planned.run))
     run = results.path.map(lambda path: f"{Path(path).parent.name}/{Path(path).stem}")

@@ -116,10 +116,10 @@ def read_seeds(text: str) -> list[int]:
 
 def targets() -> list[str]:
     """What can be made: figures, all-figures, weights, or the runs of one experiment, by its name."""
-    return ["figures", "all-figures", "weights", *_names()]
+    return ["figures", "all-figures", "weights", *experiment_names()]
 
 
-def _names() -> list[str]:
+def experiment_names() -> list[str]:
     """The experiments that render something, Table A first: runs that several share are called as there."""
     texts = {path.stem: path.read_text(encoding="utf-8") for path in (project_root() / "experiments").glob("*.yml")}
     names = [name for name, text in texts.items() if re.search("^renders:", text, re.MULTILINE)]
@@ -145,7 +145,7 @@ def jobs(
     if target == "weights":
         planned = [(part, seed) for part in selections for seed in part["seeds"]]
     else:
-        names = {"figures": FIGURES, "all-figures": _names()}.get(target, [target])
+        names = {"figures": FIGURES, "all-figures": experiment_names()}.get(target, [target])
         plans = [read_experiment(name, profile, data) for name in names]
         planned = [(plan, seed) for plan in plans for seed in seeds or plan["seeds"]]
         spent = sorted({seed for _, seed in planned} & set(selections[0]["seeds"]))

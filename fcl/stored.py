@@ -8,23 +8,21 @@ import pandas as pd
 from torch import nn
 
 from fcl.checkpoints import load_model
-from fcl.results import load_predictions, load_record, read_results
-from fcl.runs import ResultsError, chosen_weights
+from fcl.evidence import planned_results, predictions
+from fcl.results import load_record
+from fcl.runs import ResultsError
 from fcl.stats import interval
-from fcl.tables import complete_seeds, planned_runs, plus_minus, with_methods
+from fcl.tables import plus_minus
 
 
 def stored_predictions(folder: Path, plan: Mapping[str, Any], profile: str, seeds: str) -> pd.DataFrame:
     """One row per run of a plan, as `fcl.results.read_results` gives them, with `method`, `run` and `argmax`.
 
-    plan: model, settings, methods and focal_indices; seeds: "all", or as "0 1". argmax (stacks, starts) uint8. Raises
+    plan: an experiment, as `fcl.plan.read_experiment` gives it; seeds: "all", or as "0 1". argmax (stacks, starts) uint8. Raises
     ResultsError naming what is missing, and ValueError where weights are still to be chosen.
     """
-    weights = {setting: chosen_weights(profile, plan["model"], setting) for setting in plan["settings"]}
-    planned = planned_runs(plan, weights, complete_seeds(folder, plan, seeds))
-    rows = with_methods(read_results(folder, expected=planned.run), planned)
-    arrays = [load_predictions(Path(path).with_suffix(".npz"))["argmax"] for path in rows.path]
-    return rows.assign(argmax=pd.Series(arrays, dtype=object))
+    rows = planned_results(folder, plan, profile, seeds)
+    return rows.assign(argmax=pd.Series(predictions(rows), dtype=object))
 
 
 def scored_on(rows: pd.DataFrame) -> tuple[int, int]:

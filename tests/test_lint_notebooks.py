@@ -15,8 +15,10 @@ TEACHING = sorted(FOLDER.glob("0[0-9]_*.ipynb"))
 LESSONS = [path for path in TEACHING if not path.name.startswith("00_")]
 SOLUTIONS = sorted((FOLDER / "solutions").glob("*.ipynb"))
 TEMPLATES = {"train", "evaluate"}
-# Drawn from published runs, and exempt as long as there are none.
-AWAITING_RESULTS = {"00_start_here", "03_one_slice_one_guess", "table_a"}
+# Drawn from published runs that are still to come: exempt until then, and only until then.
+AWAITING_RESULTS = {
+    "00_start_here", "03_one_slice_one_guess", "05b_jeffreys_or_jensen_shannon", "claims", "closed_loop", "corner_cases",
+    "figure_b", "frontiers", "hunting_curves", "own_stack", "table_a", "table_b", "table_c", "training_length"}
 CHECKED = sorted(path for path in FOLDER.rglob("[!.]*.ipynb") if path.stem not in TEMPLATES)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PRIVATE = r" at 0x|site-packages|/(?:home|Users|root|tmp|work)/|it/s|█|Warning"
@@ -53,7 +55,8 @@ def is_setup(cell):
 @each(CHECKED)
 def test_outputs_are_there_and_can_be_compared(path):
     _, code = read(path)
-    if path.stem in AWAITING_RESULTS and not has_outputs(path) and not (ROOT / "results" / "laptop").exists():
+    if path.stem in AWAITING_RESULTS:
+        assert not has_outputs(path), f"{path.stem} has its results: take it off the list of those that wait"
         pytest.skip("waits for published results")
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     for cell in code:

@@ -7,18 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fcl import stored
+from fcl import runs, stored
 from fcl.results import load_predictions
 from fcl.runs import ResultsError, parse_weights
 from fcl.stats import interval
 
-PLAN = {"model": "afpe", "settings": ["D1", "D5"], "methods": ["baseline", "fcl"], "focal_indices": 4}
+PLAN = {"data": "simulated", "model": "afpe", "settings": ["D1", "D5"], "methods": ["baseline", "fcl"],
+        "focal_indices": 4, "seeds": [0, 1]}
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     chosen = {"baseline": parse_weights("baseline")} | {name: parse_weights(text) for name, text in fake.WEIGHTS.items()}
-    monkeypatch.setattr(stored, "chosen_weights", lambda profile, model, setting: chosen)
+    monkeypatch.setattr(runs, "chosen_weights", lambda *arguments: chosen)
     path = tmp_path / "laptop" / "simulated"
     fake.write_results(path, "laptop", PLAN["settings"], [0, 1])
     return path
@@ -35,7 +36,7 @@ def test_each_planned_run_comes_with_its_predictions(folder):
 
 
 def test_what_is_missing_is_named(folder):
-    with pytest.raises(ResultsError, match="no seed with all of D1, D5"):
+    with pytest.raises(ResultsError, match="no seed with all that this experiment needs"):
         stored.stored_predictions(folder, PLAN | {"model": "l2a"}, "laptop", "all")
     (folder / "afpe-D1-F4-seed0" / "baseline.npz").unlink()
     with pytest.raises(ResultsError, match="afpe-D1-F4-seed0/baseline.npz is missing"):

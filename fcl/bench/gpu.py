@@ -73,14 +73,16 @@ def steps(profile: str, device: str, count: int) -> Callable[[], None]:
 
 def iterations(profile: str, model: str) -> dict[str, int]:
     """Iterations of one seed of every experiment that renders something, by setting; a trunk counts once."""
-    groups: dict[tuple, set[str]] = {}
-    for asked in plan._figures("all-figures", profile):
-        for setting in asked["settings"] if asked["model"] == model else ():
-            groups.setdefault((setting, asked["focal_indices"]), set()).update(asked["methods"])
-    config, total = Config.from_profile(profile, model=model), {}
-    for (setting, _), methods in groups.items():
+    groups: dict[Config, set[str]] = {}
+    for name in plan.experiment_names():
+        for config, methods in plan.groups(plan.read_experiment(name, profile), profile, seed=0):
+            if config.model == model:
+                groups.setdefault(config, set()).update(methods)
+    total: dict[str, int] = {}
+    for config, methods in groups.items():
         shared = config.trunk_iterations
-        total[setting] = total.get(setting, 0) + shared + (config.iterations - shared) * len(methods)
+        branches = (config.iterations - shared) * len(methods)
+        total[config.setting] = total.get(config.setting, 0) + shared + branches
     return total
 
 

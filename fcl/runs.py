@@ -151,8 +151,7 @@ def chosen_weights(
         found = f"has only {', '.join(list(chosen)[1:])}" if len(chosen) > 1 else "has no weights"
         options = f"PROFILE={profile}" + ("" if data == "simulated" else f" DATA={data}")
         raise ValueError(f"experiments/weights.yml {found} for {weights_key(profile, data)}, {model}, {setting}. Choose "
-                         f"them first: "
-                         f"`make weights {options}`; or name weights, such as msd4+kld4")
+                         f"them first: `make weights {options}`; or name weights, such as msd4+kld4")
     return {method: parse_weights(chosen[method]) for method in METHODS if method in methods}
 
 

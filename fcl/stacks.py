@@ -87,8 +87,8 @@ class FocalStacks:
         folder = Path(folder)
         cropped = (folder / crops.FILE).is_file()
         if not all((folder / name).is_file() for name in (CROPPED if cropped else FILES)):
-            raise ValueError(f"no (complete) focal stacks in {folder}: simulate them with `python -m fcl.simulator "
-                             f"--out {folder} ...` "
+            raise ValueError(f"no (complete) focal stacks in {folder}: simulate them with "
+                             f"`python -m fcl.simulator --out {folder} ...` "
                              "(`make figures` does it by itself); photographs need `make learnaf ROOT=...` first")
         about = json.loads((folder / "stacks.json").read_text())
         names = ARRAYS[1:4] if cropped else ARRAYS

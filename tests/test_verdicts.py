@@ -265,7 +265,7 @@ def test_a_run_decides_only_if_its_commit_held_the_claim(tmp_path, monkeypatch):
     ledger, margins = tmp_path / claims.LEDGER, {"visible": {"unit": "relative", "value": 0.05, "because": "so"}}
     for module in (claims, verdicts):
         monkeypatch.setattr(module, "project_root", lambda: tmp_path)
-    monkeypatch.setattr(provenance, "FOLDER", tmp_path)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "fcl" / "provenance.py"))
     git("init", "-q")
     other = commit(seeds=2)
     reworded = commit(claim="put otherwise")

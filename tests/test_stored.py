@@ -28,8 +28,8 @@ def folder(tmp_path, monkeypatch):
 def test_each_planned_run_comes_with_its_predictions(folder):
     rows = stored.stored_predictions(folder, PLAN, "laptop", "all")
     assert list(zip(rows.setting, rows.method, rows.seed)) == [
-        (setting, method, seed) for setting in ("D1", "D5") for method in ("baseline", "fcl") for seed in (0, 1)]
-    assert [argmax.shape[1] for argmax in rows.argmax] == [49] * 4 + [45] * 4
+        (setting, method, seed) for seed in (0, 1) for setting in ("D1", "D5") for method in ("baseline", "fcl")]
+    assert [argmax.shape[1] for argmax in rows.argmax] == [49, 49, 45, 45] * 2
     expected = load_predictions(folder / "afpe-D5-F4-seed1" / "msd4+kld4.npz")["argmax"]
     assert np.array_equal(rows.argmax.iloc[-1], expected)
     assert stored.scored_on(rows) == (0, 64)

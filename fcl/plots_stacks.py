@@ -124,7 +124,8 @@ def error_by_start(errors: pd.DataFrame) -> Figure:
     with plt.rc_context(STYLE):
         figure, panel = plt.subplots(figsize=(COLUMN, 2.8))
         for name in errors:
-            panel.plot(errors.index, errors[name], label=NAMES.get(name, name), **look(name, list(errors)) | {"markevery": 6})
+            style = look(name, list(errors)) | {"markevery": 6}
+            panel.plot(errors.index, errors[name], label=NAMES.get(name, name), **style)
         panel.set(xlabel="index of the first slice", ylabel="absolute error (focal indices)", xlim=(-1, 49))
         panel.set_ylim(bottom=0)
         figure.legend(loc="outside lower center", ncols=2)

@@ -171,7 +171,8 @@ def make_scene(seed: int, index: int, patch: int = 128, category: str | None = N
         exposure = np.exp(rng.uniform(np.log(0.5), np.log(1.5)))
     elif look == "textureless":
         contrasts, exponents, imbalance = (0.04, 0.12), (1.6, 2.2), 0.1
-    lamps = 1.0 if look == "saturated" else 0.0 if look in ("dark", "textureless") else 0.1  # chance of highlights in a layer
+    # Chance of highlights in a layer.
+    lamps = 1.0 if look == "saturated" else 0.0 if look in ("dark", "textureless") else 0.1
 
     radiance = []
     for _ in dioptres:

@@ -86,7 +86,7 @@ def render(batch: SceneBatch, indices: Tensor, breathing: float = 0.0) -> Tensor
     for layer in range(batch.dioptres.shape[1]):
         kernels = lens(optics.blur_diameter(batch.dioptres[:, layer, None], focus))
 
-        def blur(image: Tensor) -> Tensor:
+        def blur(image: Tensor, kernels: Tensor = kernels) -> Tensor:
             image = _breathe(image, batch.position, focus, breathing) if breathing else image[:, None]
             return torch.fft.irfft2(kernels * torch.fft.rfft2(image)[:, :, None], s=(height, width))
 
@@ -115,7 +115,8 @@ def simulate_stack(scene: Scene, seed: int, index: int, breathing: float = 0.0, 
     generator = torch_generator(seed, "sensor", index, device=device)
     batch = SceneBatch([scene], device)
     parts = torch.arange(INDICES, device=device).split(CHUNK if device == "cpu" else INDICES)
-    return torch.cat([expose(render(batch, part[None], breathing), batch.noise, generator)[0] for part in parts]).cpu().numpy()
+    slices = [expose(render(batch, part[None], breathing), batch.noise, generator)[0] for part in parts]
+    return torch.cat(slices).cpu().numpy()
 
 
 def _simulate_part(numbers: range, seed: int, patch: int, category: str | None, breathing: float, device: str,

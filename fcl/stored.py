@@ -18,8 +18,8 @@ from fcl.tables import plus_minus
 def stored_predictions(folder: Path, plan: Mapping[str, Any], profile: str, seeds: str) -> pd.DataFrame:
     """One row per run of a plan, as `fcl.results.read_results` gives them, with `method`, `run` and `argmax`.
 
-    plan: an experiment, as `fcl.plan.read_experiment` gives it; seeds: "all", or as "0 1". argmax (stacks, starts) uint8. Raises
-    ResultsError naming what is missing, and ValueError where weights are still to be chosen.
+    plan: an experiment, as `fcl.plan.read_experiment` gives it; seeds: "all", or as "0 1". argmax
+    (stacks, starts) uint8. Raises ResultsError naming what is missing, and ValueError where weights are still to be chosen.
     """
     rows = planned_results(folder, plan, profile, seeds)
     return rows.assign(argmax=pd.Series(predictions(rows), dtype=object))

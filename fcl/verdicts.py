@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from fcl import provenance
 from fcl.arms import Printed, Stored, complete_seeds, effects
 from fcl.claims import LEDGER, METRICS, Claim, deciding_words

@@ -1,6 +1,7 @@
 """A miniature of the public data set in its real layout and file formats, written by the tests themselves."""
 
 import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +67,25 @@ def write_capture(
         (folder / f"merged_{kind}" / name).mkdir(parents=True)
     (folder / f"merged_depth/{name}/result_merged_depth_{VIEW}.png").write_bytes(png(maps["depth"]))
     exr(folder / f"merged_conf/{name}/result_merged_conf_{VIEW}.exr", Y=maps["conf"])
+
+
+def depth_map():
+    """Far in the upper part of the file, near in the lower one."""
+    return np.repeat(np.linspace(250, 20, SIZE[0] // 4), SIZE[1] // 2).reshape(SIZE[0] // 4, -1).astype(np.uint8)
+
+
+def confidence_map():
+    """Trusted but for the lower half of the file."""
+    trusted = np.ones((SIZE[0] // 4, SIZE[1] // 2), np.float32)
+    trusted[-SIZE[0] // 8 :] = 0.3
+    return trusted
+
+
+def pack(miniature, folder, reverse=False):
+    folder.mkdir()
+    for top in ("train1", "test"):
+        paths = sorted((path for path in (miniature / top).rglob("*") if path.is_file()), reverse=reverse)
+        with tarfile.open(folder / f"{top}.tar.gz", "w:gz", compresslevel=1) as tar:
+            for path in paths:
+                tar.add(path, path.relative_to(miniature))
+    return folder

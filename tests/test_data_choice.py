@@ -30,13 +30,14 @@ def test_weights_of_photographs_are_their_own(monkeypatch):
     entry = {method: "msd1" for method in ("msd", "jsd", "kld", "fcl")}
     monkeypatch.setattr(runs, "_experiments", lambda name: {"laptop": {"afpe": {"D1": entry}}})
     assert chosen_weights("laptop", "afpe", "D1")["fcl"].msd == 1
-    with pytest.raises(ValueError, match="no weights for laptop-learnaf, afpe, D1.*make weights PROFILE=laptop DATA=learnaf"):
+    with pytest.raises(ValueError, match="no weights for laptop-learnaf, afpe, D1.*PROFILE=laptop DATA=learnaf"):
         chosen_weights("laptop", "afpe", "D1", data="learnaf")
 
 
 def test_sizes_may_depend_on_the_data():
     assert Config.from_profile("paper").train_stacks == read_profile("paper")["train_stacks"] == 16384
-    assert Config.from_profile("paper", data="learnaf").train_stacks == read_profile("paper", data="learnaf")["train_stacks"] > 16384
+    stacks = read_profile("paper", data="learnaf")["train_stacks"]
+    assert Config.from_profile("paper", data="learnaf").train_stacks == stacks > 16384
 
 
 def test_figures_and_tables_of_photographs_are_kept_apart(monkeypatch, tmp_path):

@@ -247,7 +247,7 @@ def test_a_record_says_where_a_number_comes_from(root):
 
 
 def test_code_state_without_and_with_a_repository(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "FOLDER", tmp_path)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "fcl" / "provenance.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance.code_state() == {"commit": None, "clean": None}
 

@@ -128,8 +128,9 @@ class Group:
         print(os.getpid(), end="", file=lock, flush=True)
         runs.open_group(profile, config, train_stacks.digest, split)
         labels = folder.parent / f"{split}.npz"
-        if labels.exists() and str(np.load(labels)["digest"]) != scored_stacks.digest:
-            labels.unlink()  # the stacks are others now, and every run will be scored again in its turn
+        with contextlib.suppress(FileNotFoundError):  # not there yet, or another group has just removed it
+            if str(np.load(labels)["digest"]) != scored_stacks.digest:
+                labels.unlink()  # the stacks are others now, and every run will be scored again in its turn
         return cls(profile, split, config, branches, train_stacks, scored_stacks, folder, lock, device, gpu)
 
     def run(self, label: str) -> str:

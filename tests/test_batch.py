@@ -260,5 +260,7 @@ def test_weights_are_chosen_from_nothing(project):
     make(project, "weights")
     text = (project / "experiments/weights.yml").read_text()
     chosen = yaml.safe_load(text)["smoke"]
-    assert set(chosen["afpe"]) == {"D1", "I1"} and set(chosen["l2a"]["D1"]) == {"fcl"} and "# baseline " in text
+    assert re.findall(r"(\w\d):  # baseline ", text) == ["D1", "D1", "I1"]  # of L2A, and of AFPE
+    assert set(chosen["afpe"]["D1"]) == {"msd", "jsd", "kld", "fcl"} and set(chosen["l2a"]["D1"]) == {"fcl"}
+    assert chosen["afpe"]["D2"]["fcl"] == "msd4+kld4"  # was not asked for, and stays
     assert "jobs" not in text and not (project / "results").exists()

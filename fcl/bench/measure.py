@@ -49,9 +49,8 @@ class Cost(NamedTuple):
 
 def core_seconds() -> float:
     """Processor time of this process and of its descendants that live."""
-    this = psutil.Process()
-    times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
-    return sum(spent.user + spent.system for spent in times)
+    children = [process.cpu_times() for process in psutil.Process().children(recursive=True)]
+    return time.process_time() + sum(spent.user + spent.system for spent in children)
 
 
 def cost(work: Callable[[], object]) -> Cost:
@@ -101,19 +100,23 @@ def together(make: Callable[[], Callable[[], object]], processes: int, rounds: i
 
 
 def limits(device: str = "cpu", dtype: torch.dtype = torch.float32) -> tuple[float, float]:
-    """What one core, or one GPU, really does at best: operations per second in a matrix product, bytes per
-    second (read and written) in a copy.
+    """What one core, or one GPU, really does at best: operations per second in a matrix product or a 3 x 3
+    convolution, whichever is faster, and bytes per second (read and written) in a copy.
     """
-    size = 1024 if device == "cpu" else 8192
-    matrix, block = torch.rand(size, size, device=device).to(dtype), torch.zeros(size * size * 64, device=device)
+    size, samples = (1024, 32) if device == "cpu" else (8192, 4096)
+    matrix, block = torch.rand(size, size, device=device).to(dtype), torch.zeros(2**24, device=device)
+    images = torch.rand(samples, 128, 16, 16, device=device).to(dtype).to(memory_format=torch.channels_last)
+    filters = torch.rand(128, 128, 3, 3, device=device).to(dtype).to(memory_format=torch.channels_last)
     copy = torch.empty_like(block)
-    return (2 * size**3 / _fastest(lambda: matrix @ matrix, device),
+    convolved = 2 * images.numel() * filters[0].numel()
+    return (max(2 * size**3 / _fastest(lambda: matrix @ matrix, device),
+                convolved / _fastest(lambda: torch.conv2d(images, filters, padding=1), device)),
             2 * block.numel() * block.element_size() / _fastest(lambda: copy.copy_(block), device))
 
 
 def _fastest(work: Callable[[], object], device: str) -> float:
     seconds = []
-    for _ in range(5):
+    for _ in range(20):
         began = clock(device)
         work()
         seconds.append(clock(device) - began)

@@ -110,13 +110,16 @@ def stem(backbone: str, sparse: bool) -> Callable[[], None]:
     numbers = torch.Generator().manual_seed(0)
     slices, start = torch.rand(128, 1, 2, 64, 64, generator=numbers), torch.randint(0, 49, (128,), generator=numbers)
 
+    position = torch.zeros(128, 2)
+
     def work() -> None:
-        if sparse:
-            frames = model.normalise(slices, start, start.new_zeros(128, 2)).flatten(1, 2)
-            features = convolve_observed(frames, 2 * start, model.backbone.stem)
-        else:
-            features = model.backbone.stem(model.encode(slices, start, start.new_zeros(128, 2)))
-        features.square().mean().backward()
+        for _ in range(STEPS):
+            if sparse:
+                frames = model.normalise(slices, start, position).flatten(1, 2)
+                features = convolve_observed(frames, 2 * start, model.backbone.stem)
+            else:
+                features = model.backbone.stem(model.encode(slices, start, position))
+            features.square().mean().backward()
 
     return work
 

@@ -21,7 +21,8 @@ def render_stack(layers: Tensor, kernels: list[list[Tensor]], patch: int) -> Ten
     """(49, 2, patch, patch): the sum of all layers, each filtered with its kernel of each slice and view.
 
     As published simulators of dual-pixel stacks do it, nothing is hidden behind a nearer layer. layers
-    (K, h, w): light, with a margin around the patch; kernels[k][layer] (2, s, s), s odd.
+    (K, h, w): light, with a margin around the patch; kernels[k][layer] (2, s, s), s odd. Every filter is a sum over
+    pixels; a library that turns to Fourier transforms for large kernels (OpenCV's filter2D does) is far faster.
     """
     stack = torch.zeros(len(kernels), 2, patch, patch)
     for k, of_slice in enumerate(kernels):

@@ -62,7 +62,7 @@ class Stored:
     def measure(self, metric: str, arm: Arm, setting: str, seed: int, starts: str, seeds: Sequence[int]) -> float:
         """A metric of one run, on the arm's stacks and starts. seeds: those that choose the hardest stacks together.
 
-        Raises ValueError for what isn't stored: the expected index of several frames, its entropy at some starts.
+        Raises ValueError for what isn't stored: another readout of several frames, their entropy at some starts.
         """
         run = self.runs(arm, setting)[seed]
         if metric == "parameters":
@@ -98,11 +98,10 @@ class Stored:
 
     def _predictions(self, run: str, arm: Arm) -> np.ndarray:
         arrays = self._arrays(run)
-        if arm.get("readout") != "expected":
-            return arrays["argmax"].astype(np.int64)
-        if "expected" not in arrays:
-            raise ValueError(f"{run} has several frames: their expected indices are stored as means alone")
-        return np.rint(arrays["expected"]).astype(np.int64)
+        readout = arm.get("readout", "argmax")
+        if readout not in arrays:
+            raise ValueError(f"{run} has several frames: the {readout} of its answers isn't stored at each start")
+        return np.rint(arrays[readout]).astype(np.int64)
 
     def _stacks(self, arm: Arm, setting: str, seed: int, starts: str, seeds: Sequence[int]) -> np.ndarray:
         """Which stacks the arm takes: (stacks,) bool."""

@@ -18,13 +18,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from fcl import plan, weights
+from fcl.evidence import with_readout
 from fcl.groups import hold
 from fcl.progress import Progress
 from fcl.results import read_results
-from fcl.runs import project_root, weights_key
+from fcl.runs import READOUTS, project_root, weights_key
 
 NOTICE = 60.0  # s between two lines that say how far it is, where a line can't be rewritten
 RUNS_PER_GPU = 2  # while one prepares a step the other computes
@@ -144,6 +146,8 @@ def finish(
     if target == "weights":
         runs = [f"{Path(job.page).parent.name}/{name}" for job in jobs for name in job.weights.values()]
         results = read_results(project_root() / Path(jobs[0].page).parents[1], expected=runs)
+        one = results[(results.weights == "baseline") & (results.frames == 1)]
+        results = pd.concat([results, *(with_readout(one, name).assign(weights=name) for name in READOUTS)])
         for part in plan.read_selection(profile, settings, data):
             weights.write_weights(weights_key(profile, data), weights.chosen_entries(results, part), part)
         print("Chosen weights are in experiments/weights.yml")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from fcl.config import Config
-from fcl.runs import METHODS, closest, parse_weights, project_root
+from fcl.runs import METHODS, READOUTS, closest, parse_weights, project_root
 from fcl.scenes import CATEGORIES
 
 LEDGER = Path("experiments") / "claims.yml"
@@ -22,7 +22,7 @@ DIRECTIONS = ("lower", "higher", "not_lower", "not_higher", "equal")
 OF_CONFIG = ("model", "setting", "backbone", "focal_indices", "iterations", "consistency_start", "pairing")
 SOURCES = ("method", "weights", "frontier", "value")  # an arm has exactly one
 STACKS = ("all", *CATEGORIES, "wrong_at_truth", "right_at_truth", "hardest")
-CHOICES = {"method": METHODS, "readout": ("argmax", "expected"), "stacks": STACKS}
+CHOICES = {"method": METHODS, "readout": READOUTS, "stacks": STACKS}
 TEXTS = ("id", "where", "claim")
 WORDING = ("where", "claim", "reason")  # what may be put better without becoming another claim
 USUAL = {"both": {}, "beyond": None, "settings": [], "each": [], "starts": "all", "profile": "laptop", "primary": False}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fcl.frontiers import at_equal_msd_star, bias_and_variance, read_out
+from fcl.frontiers import at_equal_msd_star, bias_and_variance
 from fcl.metrics import evaluate
 from fcl.plan import groups, read_experiment
 from fcl.results import load_predictions, read_results, test_labels
@@ -107,10 +107,9 @@ def on_common_starts(rows: pd.DataFrame) -> pd.DataFrame:
     return scored_again(rows, (answer[:, :COMMON_STARTS] for answer in predictions(rows)))
 
 
-def with_readout(rows: pd.DataFrame, share: float) -> pd.DataFrame:
-    """The same runs of one frame, read out between argmax (share 0) and expected index (share 1)."""
-    pairs = zip(predictions(rows), predictions(rows, "expected"), strict=True)
-    return scored_again(rows, (read_out(argmax, expected, share) for argmax, expected in pairs))
+def with_readout(rows: pd.DataFrame, readout: str) -> pd.DataFrame:
+    """The same runs of one frame, read out in another way (one of `fcl.runs.READOUTS`; the expected index is rounded)."""
+    return scored_again(rows, (np.rint(answer).astype(np.int64) for answer in predictions(rows, readout)))
 
 
 def squared_errors(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,5 @@
-"""Accuracy and consistency together: frontiers over the weight of a loss, where squared error goes, and other
-ways to read a network's answer. NumPy alone.
+"""Accuracy and consistency together: frontiers over the weight of a loss, and where squared error
+goes. NumPy alone.
 
 A constant prediction is perfectly consistent, so a lower MSD* alone says little. A method is better if it is
 more accurate where both are equally consistent.
@@ -52,15 +52,3 @@ def bias_and_variance(predictions: ArrayLike, labels: ArrayLike) -> tuple[np.nda
     """
     errors = np.asarray(predictions, dtype=np.float64) - np.asarray(labels, dtype=np.float64)[:, None]
     return errors.mean(axis=1) ** 2, errors.var(axis=1)
-
-
-def read_out(argmax: ArrayLike, expected: ArrayLike, share: float) -> np.ndarray:
-    """Other answers of the same network, from what it stored: (stacks, starts) int64.
-
-    (1 - share) argmax + share expected, rounded: 0 is the most likely index, 1 the expected one. ValueError
-    for a share outside 0 .. 1.
-    """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must be a number from 0 to 1, not {share!r}")
-    mixed = (1 - share) * np.asarray(argmax, np.float64) + share * np.asarray(expected, np.float64)
-    return np.rint(mixed).astype(np.int64)

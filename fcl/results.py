@@ -21,14 +21,14 @@ import yaml
 from fcl.checkpoints import load_model, save_model
 from fcl.metrics import evaluate
 from fcl.models import N, parse_setting
-from fcl.runs import ResultsError, Weights, chosen_weights, parse_weights, project_root, replacing
+from fcl.runs import READOUTS, ResultsError, Weights, chosen_weights, parse_weights, project_root, replacing
 
 if TYPE_CHECKING:
     from fcl.training import Config
 
 RECORD_KEYS = {"run", "profile", "data", "weights", "config", "stacks", "seconds", "code", "versions",
                "machine", "peak_memory_mb", "finished"}
-PER_START = {"argmax", "expected", "entropy"}
+PER_START = {*READOUTS, "entropy"}
 PER_STACK = {"argmax", "mean_expected", "mean_entropy"}
 
 
@@ -68,9 +68,9 @@ def load_record(path: Path) -> dict[str, Any]:
 def load_predictions(path: Path) -> dict[str, np.ndarray]:
     """The predictions of a run, <run>.npz, by name.
 
-    argmax (stacks, starts) uint8; for one frame expected (index units) and entropy (nats), both (stacks,
-    starts) float16; for several frames their means, mean_expected and mean_entropy (stacks,) float16. Raises
-    ResultsError for a missing or half-written file, other arrays, shapes or types, NaN, an index above 48.
+    argmax (stacks, starts) uint8; for one frame median, too, and expected (index units) and entropy (nats), both
+    float16; for several frames the means of these two, mean_expected and mean_entropy (stacks,). Raises ResultsError
+    for a missing or half-written file, other arrays, shapes or types, NaN, an index above 48.
     """
     arrays = _load_arrays(path)
     names = PER_START if "expected" in arrays else PER_STACK
@@ -78,7 +78,7 @@ def load_predictions(path: Path) -> dict[str, np.ndarray]:
         raise _refusal(path, f"holds {', '.join(sorted(arrays))} instead of {', '.join(sorted(names))}")
     shape = arrays["argmax"].shape
     for name, values in arrays.items():
-        kind = np.uint8 if name == "argmax" else np.float16
+        kind = np.uint8 if name in ("argmax", "median") else np.float16
         if len(shape) != 2 or values.shape != (shape[:1] if name.startswith("mean_") else shape):
             raise _refusal(path, f"holds {name} of shape {values.shape} beside argmax of shape {shape}")
         if values.dtype != kind or not values.size or not np.isfinite(values).all() or values.max() >= N:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fcl.training import Config, Predictions, Step
 
 METHODS = ("baseline", "msd", "jsd", "kld", "fcl")  # in the order of Table A
+READOUTS = ("argmax", "median", "expected")  # one index from a distribution: the most likely, the median, the mean
 SPLITS = ("test", "validation")
 OWN_PLACE = {"model", "setting", "data", "focal_indices", "seed", "lambda_msd", "lambda_kld", "lambda_jsd"}
 SPELT = {"consistency_start": "start", "pairing": ""}  # in the names of groups
@@ -150,14 +151,30 @@ def chosen_weights(
 
     Raises ValueError where the file doesn't name them, or names what is no method.
     """
-    chosen = {"baseline": "baseline"}
-    chosen |= _experiments("weights.yml").get(weights_key(profile, data), {}).get(model, {}).get(setting, {})
+    chosen = {"baseline": "baseline"} | _chosen(profile, model, setting, data)
+    chosen.pop("readout", None)
     if not set(methods) <= set(chosen) <= set(METHODS):
         found = f"has only {', '.join(list(chosen)[1:])}" if len(chosen) > 1 else "has no weights"
         options = f"PROFILE={profile}" + ("" if data == "simulated" else f" DATA={data}")
         raise ValueError(f"experiments/weights.yml {found} for {weights_key(profile, data)}, {model}, {setting}. Choose "
                          f"them first: `make weights {options}`; or name weights, such as msd4+kld4")
     return {method: parse_weights(chosen[method]) for method in METHODS if method in methods}
+
+
+def chosen_readout(profile: str, model: str, setting: str) -> str:
+    """How the baseline of a setting with one frame is best read out, as chosen on validation stacks with the weights.
+
+    One of `READOUTS`. Raises ValueError where the file doesn't name it.
+    """
+    chosen = _chosen(profile, model, setting, "simulated").get("readout")
+    if chosen not in READOUTS:
+        raise ValueError(f"experiments/weights.yml has the readout {chosen!r} for {profile}, {model}, {setting} instead "
+                         f"of one of {', '.join(READOUTS)}. Choose it: `make weights PROFILE={profile}`")
+    return chosen
+
+
+def _chosen(profile: str, model: str, setting: str, data: str) -> dict[str, str]:
+    return dict(_experiments("weights.yml").get(weights_key(profile, data), {}).get(model, {}).get(setting, {}))
 
 
 def resolve_methods(
@@ -226,6 +243,11 @@ def open_group(profile: str, config: "Config", train_digest: str, split: str = "
     return folder
 
 
+def train_digest(folder: Path) -> str:
+    """Digest of the stacks that a group's runs were trained on."""
+    return json.loads((folder / "group.json").read_text())["train_digest"]
+
+
 def _write_json(path: Path, value: Any) -> None:
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
@@ -237,13 +259,13 @@ def _write_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 
 def write_predictions(folder: Path, run: str, predictions: "Predictions") -> None:
-    """<run>.npz: argmax (stacks, starts); expected index and entropy too for one frame, else their means."""
-    argmax, *others = predictions
-    arrays = dict(zip(("expected", "entropy"), others, strict=True))
-    if argmax.shape[1] < 49:  # several frames
-        arrays = {f"mean_{name}": values.mean(axis=1, dtype=np.float64).astype(np.float16)
-                  for name, values in arrays.items()}
-    _write_arrays(folder / f"{run}.npz", argmax=argmax, **arrays)
+    """<run>.npz: everything at every start for one frame, else argmax, mean_expected and mean_entropy."""
+    arrays = predictions._asdict()
+    if predictions.argmax.shape[1] < 49:  # several frames
+        means = {f"mean_{name}": arrays[name].mean(axis=1, dtype=np.float64).astype(np.float16)
+                 for name in ("expected", "entropy")}
+        arrays = {"argmax": predictions.argmax, **means}
+    _write_arrays(folder / f"{run}.npz", **arrays)
 
 
 def write_labels(folder: Path, stacks: "FocalStacks", split: str = "test") -> None:

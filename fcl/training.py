@@ -262,9 +262,10 @@ def train(
 
 
 class Predictions(NamedTuple):
-    """Per (stack, start): most likely index (uint8), expected index (float16), entropy in nats (float16)."""
+    """Per (stack, start): most likely index and median (uint8), expected index and entropy in nats (float16)."""
 
     argmax: np.ndarray
+    median: np.ndarray
     expected: np.ndarray
     entropy: np.ndarray
 
@@ -279,7 +280,8 @@ def predict(model: nn.Module, stacks: FocalStacks, setting: str, *, batch: int =
     observed, device = parse_setting(setting), next(model.parameters()).device
     scenes, starts = (axis.reshape(-1) for axis in np.indices((len(stacks), observed.starts)))
     index = torch.arange(N, dtype=torch.float32, device=device)
-    results = Predictions(*(np.empty(len(scenes), kind) for kind in (np.uint8, np.float16, np.float16)))
+    kinds = np.uint8, np.uint8, np.float16, np.float16
+    results = Predictions(*(np.empty(len(scenes), kind) for kind in kinds))
     model.eval()
     for first in range(0, len(scenes), batch):
         part = slice(first, first + batch)
@@ -287,7 +289,8 @@ def predict(model: nn.Module, stacks: FocalStacks, setting: str, *, batch: int =
                   torch.from_numpy(stacks.positions[scenes[part]]))
         log_p = model(*(values.to(device) for values in inputs)).float().log_softmax(-1)  # (B, N)
         p = log_p.exp()
-        values = log_p.argmax(-1), (p * index).sum(-1), -(p * log_p).sum(-1)
+        median = (p.cumsum(-1) < 0.5).sum(-1)  # the first index that has half of the probability at or below it
+        values = log_p.argmax(-1), median, (p * index).sum(-1), -(p * log_p).sum(-1)
         for array, found in zip(results, values, strict=True):
             array[part] = found.cpu().numpy()
         if progress is not None:
@@ -310,6 +313,6 @@ def score_run(
     return runs.write_record(
         folder, config, profile=profile,
         stacks={"split": split, "count": len(stacks), "seed": stacks.source.get("simulator_seed"),
-                "digest": stacks.digest},
+                "digest": stacks.digest, "train_digest": runs.train_digest(folder)},
         seconds={"trunk": trunk, "branch": seconds - trunk, "predict": predicting},
         threads=torch.get_num_threads(), device=torch.cuda.get_device_name() if device == "cuda" else device)

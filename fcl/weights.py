@@ -1,19 +1,21 @@
 """Choosing the weights of each loss by a rule written down beforehand: experiments/weight_selection.yml."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
-from fcl.runs import Weights, parse_weights, project_root, replacing
+from fcl.models import parse_setting
+from fcl.runs import READOUTS, Weights, parse_weights, project_root, replacing
 
 HEADER = """\
 # Weights of each loss, chosen per setting by `make weights` with the rule of weight_selection.yml: of the
 # candidates whose validation MAE is at most {tolerance:g} times the baseline's, the one with the lowest
 # validation MSD*; if there is none, the smallest factor c. Means over the seeds {seeds}, which no
-# table or figure uses. Beside each choice stands every candidate: c: MAE / MSD*.
+# table or figure uses. Beside each choice stands every candidate: c: MAE / MSD*. The same rule says how the
+# baseline of one frame is best read out; if nothing is allowed, by argmax.
 """
 
 
@@ -27,26 +29,32 @@ def candidates(plan: Mapping[str, Any]) -> dict[str, dict[float, Weights]]:
     return table
 
 
-def choose(metrics: pd.DataFrame, tried: Mapping[float, Weights], tolerance: float) -> float:
-    """The factor that the rule takes for one method. Of two with the same MSD*, the smaller one.
+def choose(metrics: pd.DataFrame, tried: Sequence[str], tolerance: float) -> str:
+    """The candidate that the rule takes. Of two with the same MSD*, the first; if none is allowed, the first.
 
-    metrics: validation `mae` and `msd_star` by name of the weights, "baseline" among them.
+    metrics: validation `mae` and `msd_star` by name of the candidate, "baseline" among them. tried: by name,
+    weakest first.
     """
     limit = tolerance * metrics.mae["baseline"]
-    allowed = [c for c, weights in tried.items() if metrics.mae[weights.name] <= limit]
-    return min(allowed, key=lambda c: (metrics.msd_star[tried[c].name], c), default=min(tried))
+    allowed = [name for name in tried if metrics.mae[name] <= limit]
+    return min(allowed, key=lambda name: metrics.msd_star[name], default=tried[0])
 
 
 def chosen_entries(results: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, str]:
     """setting -> its lines of experiments/weights.yml: the choices and, as comments, what they were made from.
 
-    results: `fcl.results.read_results` of the selection runs. Raises ValueError unless every candidate of
-    every setting is there with exactly the selection seeds.
+    results: `fcl.results.read_results` of the selection runs, and for one frame the baseline read out in each way, its
+    `weights` the name of the readout. Raises ValueError unless every candidate of every setting is there with exactly
+    the selection seeds.
     """
-    entries, table = {}, candidates(plan)
+    entries = {}
     for setting in plan["settings"]:
         rows = results[(results.setting == setting) & (results.model == plan["model"])]
-        for name in ["baseline", *(weights.name for tried in table.values() for weights in tried.values())]:
+        table = {method: {f"{c:g}": weights.name for c, weights in tried.items()}
+                 for method, tried in candidates(plan).items()}
+        if parse_setting(setting).frames == 1:
+            table["readout"] = {name: name for name in READOUTS}
+        for name in ["baseline", *(name for tried in table.values() for name in tried.values())]:
             seeds, asked = sorted(rows.seed[rows.weights == name]), sorted(plan["seeds"])
             if seeds != asked:
                 raise ValueError(f"{setting} {name} was run with the seeds {seeds} instead of {asked}")
@@ -54,9 +62,8 @@ def chosen_entries(results: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, 
         text = {name: f"{row.mae:.3f} / {row.msd_star:.3f}" for name, row in means.iterrows()}
         lines = [f"    {setting}:  # baseline {text['baseline']}"]
         for method, tried in table.items():
-            name = tried[choose(means, tried, plan["tolerance"])].name
-            beside = ", ".join(f"{c:g}: {text[weights.name]}" for c, weights in tried.items())
-            lines.append(f"      {method}: {name}  # {beside}")
+            beside = ", ".join(f"{label}: {text[name]}" for label, name in tried.items())
+            lines.append(f"      {method}: {choose(means, list(tried.values()), plan['tolerance'])}  # {beside}")
         entries[setting] = "\n".join(lines) + "\n"
     return entries
 

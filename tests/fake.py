@@ -21,6 +21,7 @@ from fcl.training import Predictions
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = {"msd": "msd6", "jsd": "jsd32", "kld": "kld4", "fcl": "msd4+kld4"}
+READOUT = {"readout": "median"}
 STACKS = 24
 
 
@@ -32,7 +33,7 @@ def copy_project(folder: Path, settings: list[str], notebooks: Iterable[str] = (
     for name in ("fcl", "experiments"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-    entry = {model: {setting: WEIGHTS for setting in settings} for model in ("afpe", "l2a")}
+    entry = {model: {setting: WEIGHTS | READOUT for setting in settings} for model in ("afpe", "l2a")}
     chosen = yaml.safe_dump({"laptop": entry, "smoke": entry})
     (folder / "experiments" / "weights.yml").write_text(chosen)
 
@@ -60,7 +61,8 @@ def write_runs(folder: Path, profile: str, pairs: Iterable[tuple[Config, str]]) 
         noise = draw.normal(0, 4 / (1 + 0.4 * pull) / (1 + setting.frames / 5), (STACKS, setting.starts))
         noise += draw.normal(0, 1 + 0.3 * pull, (STACKS, 1)) + draw.normal(0, 0.1)
         expected = np.clip(labels[:, None] + noise, 0, 48)
-        values = Predictions(expected.astype(np.uint8), expected.astype(np.float16), (2.5 + noise / 20).astype(np.float16))
+        entropy = (2.5 + noise / 20).astype(np.float16)
+        values = Predictions(*[expected.astype(np.uint8)] * 2, expected.astype(np.float16), entropy)
         seconds = {"trunk": 20.0, "branch": 20.0 + 0.2 * pull, "predict": 2.0}
         write_run(folder, config, values, profile, seconds)
 
@@ -69,11 +71,11 @@ def write_run(
     folder: Path, config: Config, predictions: Predictions | np.ndarray, profile: str = "laptop",
     seconds: dict[str, float] | None = None,
 ) -> Path:
-    """A run with these predictions, or with these argmax (stacks, starts) uint8: then the expected index is as well,
-    and the entropy a twentieth of it. Its record."""
+    """A run with these predictions, or with these argmax (stacks, starts) uint8: then the median and the expected
+    index are as well, and the entropy a twentieth of it. Its record."""
     if not isinstance(predictions, Predictions):
         half = predictions.astype(np.float16)
-        predictions = Predictions(predictions, half, half / 20)
+        predictions = Predictions(predictions, predictions, half, half / 20)
     group, name = folder / runs.group_name(config, profile), runs.Weights.of(config).name
     runs.write_predictions(group, name, predictions)
     origin = {"split": "test", "count": len(predictions.argmax), "seed": 0, "digest": "made up"}

@@ -116,8 +116,8 @@ def test_predictions_are_those_of_a_slow_loop(setting):
     )
     frames = {"D1": 1, "I3": 3, "D*": 49}[setting]
     starts = 50 - frames
-    assert [array.shape for array in found] == [(3, starts)] * 3
-    assert [array.dtype for array in found] == [np.uint8, np.float16, np.float16]
+    assert [array.shape for array in found] == [(3, starts)] * 4
+    assert [array.dtype for array in found] == [np.uint8, np.uint8, np.float16, np.float16]
     assert reported[-1] == (3 * starts, 3 * starts)
     model.eval()
     for s in range(3):
@@ -131,5 +131,7 @@ def test_predictions_are_those_of_a_slow_loop(setting):
                 )[0]
             p = np.exp(logits.double().numpy() - logits.double().logsumexp(0).item())
             assert found.argmax[s, start] == p.argmax()
+            median = found.median[s, start]
+            assert p[:median].sum() < 0.5 + 1e-6 and p[median + 1:].sum() < 0.5 + 1e-6
             assert found.expected[s, start] == pytest.approx((np.arange(49) * p).sum(), rel=2e-3)
             assert found.entropy[s, start] == pytest.approx(-(p * np.log(p)).sum(), rel=2e-3)

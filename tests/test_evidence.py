@@ -96,10 +96,10 @@ def test_other_answers_are_scored_again(root):
     labels, answers = evidence.labels_of(rows), evidence.predictions(rows)
     common = evidence.on_common_starts(rows)
     assert common.mae.tolist() == [mae(answer[:, :45], labels) for answer in answers]
-    same = evidence.with_readout(rows, 0)
+    same = evidence.with_readout(rows, "argmax")
     assert np.allclose(same[["mae", "msd_star", "tv"]], rows[["mae", "msd_star", "tv"]])
     expected = evidence.predictions(rows, "expected")[2]
-    assert evidence.with_readout(rows, 1).msd_star[2] == msd_star(np.rint(expected).astype(int))
+    assert evidence.with_readout(rows, "expected").msd_star[2] == msd_star(np.rint(expected).astype(int))
     split = evidence.squared_errors(rows)
     assert np.allclose(split.squared_bias + split.variance, rows.rmse**2)
 

@@ -1,4 +1,4 @@
-"""Frontiers against a dense polyline, drawn points and closed forms; the split of squared error; readouts."""
+"""Frontiers against a dense polyline, drawn points and closed forms; the split of squared error."""
 
 import doctest
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fcl import frontiers
-from fcl.frontiers import at_equal_msd_star, bias_and_variance, read_out
-from fcl.metrics import mae, msd_star, rmse
+from fcl.frontiers import at_equal_msd_star, bias_and_variance
+from fcl.metrics import msd_star, rmse
 
 
 def test_the_example_in_the_docstring():
@@ -66,13 +66,3 @@ def test_squared_error_is_bias_and_variance_and_nothing_else():
     assert np.sqrt(variance).mean() == pytest.approx(msd_star(predictions))
     bias, variance = bias_and_variance(np.full((1, 49), 30), [27])
     assert (bias.item(), variance.item()) == (9, 0)
-
-
-def test_readouts_lie_between_argmax_and_expectation():
-    argmax, expected = np.array([[10, 20]], np.uint8), np.array([[11.6, 16.4]], np.float16)
-    assert read_out(argmax, expected, 0).tolist() == [[10, 20]]
-    assert read_out(argmax, expected, 1).tolist() == [[12, 16]]
-    assert read_out(argmax, expected, 0.5).tolist() == [[11, 18]]
-    assert mae(read_out(argmax, expected, 1), [12]) == 2
-    with pytest.raises(ValueError, match="from 0 to 1"):
-        read_out(argmax, expected, 1.5)

@@ -303,7 +303,8 @@ def test_a_branch_is_trained_scored_and_read(root):
         list(train(branch, stacks, checkpoint=folder / f"{weights.name}.safetensors", trunk=trunk))
         record = score_run(folder, weights.name, test, profile="smoke")
         assert is_finished(folder, weights.name, branch, test.digest) and record["weights"] == label
-        assert record["stacks"] == {"split": "test", "count": 6, "seed": 7, "digest": test.digest}
+        assert record["stacks"] == {"split": "test", "count": 6, "seed": 7, "digest": test.digest,
+                                    "train_digest": stacks.digest}
         assert all(seconds > 0 for seconds in record["seconds"].values()) and record["config"] == asdict(
             branch
         )

@@ -7,12 +7,12 @@ from tiny import ROOT, make_project
 
 from fcl import weights
 from fcl.plan import parts
-from fcl.runs import Weights, chosen_weights
+from fcl.runs import READOUTS, Weights, chosen_readout, chosen_weights
 from fcl.weights import candidates, choose, chosen_entries, write_weights
 
 AFPE, L2A, L2A_FRAMES = parts(yaml.safe_load((ROOT / "experiments" / "weight_selection.yml").read_text()))
 PLAN = AFPE
-TRIED = {0.25: Weights(msd=1.5), 0.5: Weights(msd=3), 1: Weights(msd=6), 2: Weights(msd=12)}
+TRIED = ["msd1.5", "msd3", "msd6", "msd12"]  # c = 1/4, 1/2, 1, 2
 
 
 def table(**rows):
@@ -36,17 +36,17 @@ def test_the_rule_and_the_candidates_are_those_stated():
 @pytest.mark.parametrize(
     ("maes", "spreads", "chosen"),
     [
-        ((2.0, 2.0, 2.0, 2.0), (1.9, 1.8, 1.7, 1.6), 2),  # all allowed: the lowest MSD*
-        ((2.0, 2.0, 2.0, 2.1), (1.9, 1.8, 1.7, 1.6), 1),  # 2.1 > 1.03 x 2
-        ((2.0, 2.0, 2.0, 2.06), (1.9, 1.8, 1.7, 1.6), 2),  # at the limit is allowed
-        ((2.1, 2.2, 2.3, 2.4), (1.9, 1.8, 1.7, 1.6), 0.25),  # none allowed: the smallest factor
-        ((2.1, 2.0, 2.2, 2.0), (1.0, 1.8, 1.0, 1.9), 0.5),  # not monotonous
-        ((2.0, 2.0, 2.0, 2.0), (1.5, 1.5, 1.5, 1.5), 0.25),  # equal MSD*: the smaller factor
-        ((2.0, 2.0, 2.0, 2.0), (2.4, 2.3, 2.2, 2.5), 1),  # even if worse than the baseline's
+        ((2.0, 2.0, 2.0, 2.0), (1.9, 1.8, 1.7, 1.6), "msd12"),  # all allowed: the lowest MSD*
+        ((2.0, 2.0, 2.0, 2.1), (1.9, 1.8, 1.7, 1.6), "msd6"),  # 2.1 > 1.03 x 2
+        ((2.0, 2.0, 2.0, 2.06), (1.9, 1.8, 1.7, 1.6), "msd12"),  # at the limit is allowed
+        ((2.1, 2.2, 2.3, 2.4), (1.9, 1.8, 1.7, 1.6), "msd1.5"),  # none allowed: the smallest factor
+        ((2.1, 2.0, 2.2, 2.0), (1.0, 1.8, 1.0, 1.9), "msd3"),  # not monotonous
+        ((2.0, 2.0, 2.0, 2.0), (1.5, 1.5, 1.5, 1.5), "msd1.5"),  # equal MSD*: the smaller factor
+        ((2.0, 2.0, 2.0, 2.0), (2.4, 2.3, 2.2, 2.5), "msd6"),  # even if worse than the baseline's
     ],
 )
 def test_choice(maes, spreads, chosen):
-    rows = {weights.name: pair for weights, *pair in zip(TRIED.values(), maes, spreads, strict=True)}
+    rows = {name: pair for name, *pair in zip(TRIED, maes, spreads, strict=True)}
     assert choose(table(baseline=(2.0, 2.0), **rows), TRIED, 1.03) == chosen
 
 
@@ -57,6 +57,9 @@ def results():
         for seed, extra in ((1000, -0.1), (1001, 0.1)):
             row = {"setting": setting, "model": "afpe", "seed": seed}
             rows.append(row | {"weights": "baseline", "mae": 2 + extra, "msd_star": 2.0})
+            for step, name in enumerate(READOUTS):  # each steadier than the one before; the last costs I1 too much
+                costs = 0.2 if setting == "I1" and name == "expected" else 0
+                rows.append(row | {"weights": name, "mae": 2 + extra + costs, "msd_star": 2 - step / 4})
             for tried in candidates(PLAN).values():
                 for c, chosen in tried.items():
                     mae = 2 + extra + (0.2 if setting == "I1" and c > 0.5 else 0)
@@ -77,6 +80,9 @@ def test_entry_is_read_back_and_other_profiles_stay(tmp_path, monkeypatch):
         assert other in file.read_text() and file.read_text().count("laptop:") == 1
     assert chosen_weights("laptop", "afpe", "D1")["fcl"] == Weights(msd=8, kld=8)
     assert chosen_weights("laptop", "afpe", "I1")["fcl"] == Weights(msd=2, kld=2)
+    assert (chosen_readout("laptop", "afpe", "D1"), chosen_readout("laptop", "afpe", "I1")) == ("expected", "median")
+    with pytest.raises(ValueError, match="make weights PROFILE=smoke"):
+        chosen_readout("smoke", "afpe", "D1")
     assert chosen_weights("smoke", "afpe", "D1")["msd"] == Weights(msd=6)
     mine = results().assign(model="l2a")
     write_weights("laptop", chosen_entries(mine, L2A_FRAMES | {"settings": ["D1"]}), L2A_FRAMES)
@@ -102,4 +108,5 @@ def test_committed_weights_are_candidates():
     for profile, models in chosen.items():
         entries = [methods for settings in models.values() for methods in settings.values()]
         for method, name in (choice for methods in entries for choice in methods.items()):
-            assert name in [w.name for w in candidates(PLAN)[method].values()], (profile, method, name)
+            known = READOUTS if method == "readout" else [w.name for w in candidates(PLAN)[method].values()]
+            assert name in known, (profile, method, name)

@@ -262,12 +262,12 @@ def train(
 
 
 class Predictions(NamedTuple):
-    """Per (stack, start): most likely index and median (uint8), expected index and entropy in nats (float16)."""
+    """Per (stack, start): most likely index (uint8), expected index, entropy in nats (float16), median (uint8)."""
 
     argmax: np.ndarray
-    median: np.ndarray
     expected: np.ndarray
     entropy: np.ndarray
+    median: np.ndarray
 
 
 @torch.inference_mode()
@@ -280,7 +280,7 @@ def predict(model: nn.Module, stacks: FocalStacks, setting: str, *, batch: int =
     observed, device = parse_setting(setting), next(model.parameters()).device
     scenes, starts = (axis.reshape(-1) for axis in np.indices((len(stacks), observed.starts)))
     index = torch.arange(N, dtype=torch.float32, device=device)
-    kinds = np.uint8, np.uint8, np.float16, np.float16
+    kinds = np.uint8, np.float16, np.float16, np.uint8
     results = Predictions(*(np.empty(len(scenes), kind) for kind in kinds))
     model.eval()
     for first in range(0, len(scenes), batch):
@@ -290,7 +290,7 @@ def predict(model: nn.Module, stacks: FocalStacks, setting: str, *, batch: int =
         log_p = model(*(values.to(device) for values in inputs)).float().log_softmax(-1)  # (B, N)
         p = log_p.exp()
         median = (p.cumsum(-1) < 0.5).sum(-1)  # the first index that has half of the probability at or below it
-        values = log_p.argmax(-1), median, (p * index).sum(-1), -(p * log_p).sum(-1)
+        values = log_p.argmax(-1), (p * index).sum(-1), -(p * log_p).sum(-1), median
         for array, found in zip(results, values, strict=True):
             array[part] = found.cpu().numpy()
         if progress is not None:

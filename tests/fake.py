@@ -62,7 +62,8 @@ def write_runs(folder: Path, profile: str, pairs: Iterable[tuple[Config, str]]) 
         noise += draw.normal(0, 1 + 0.3 * pull, (STACKS, 1)) + draw.normal(0, 0.1)
         expected = np.clip(labels[:, None] + noise, 0, 48)
         entropy = (2.5 + noise / 20).astype(np.float16)
-        values = Predictions(*[expected.astype(np.uint8)] * 2, expected.astype(np.float16), entropy)
+        argmax = expected.astype(np.uint8)
+        values = Predictions(argmax, expected.astype(np.float16), entropy, median=argmax)
         seconds = {"trunk": 20.0, "branch": 20.0 + 0.2 * pull, "predict": 2.0}
         write_run(folder, config, values, profile, seconds)
 
@@ -75,7 +76,7 @@ def write_run(
     index are as well, and the entropy a twentieth of it. Its record."""
     if not isinstance(predictions, Predictions):
         half = predictions.astype(np.float16)
-        predictions = Predictions(predictions, predictions, half, half / 20)
+        predictions = Predictions(predictions, half, half / 20, median=predictions)
     group, name = folder / runs.group_name(config, profile), runs.Weights.of(config).name
     runs.write_predictions(group, name, predictions)
     origin = {"split": "test", "count": len(predictions.argmax), "seed": 0, "digest": "made up"}

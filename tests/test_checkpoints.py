@@ -117,7 +117,7 @@ def test_predictions_are_those_of_a_slow_loop(setting):
     frames = {"D1": 1, "I3": 3, "D*": 49}[setting]
     starts = 50 - frames
     assert [array.shape for array in found] == [(3, starts)] * 4
-    assert [array.dtype for array in found] == [np.uint8, np.uint8, np.float16, np.float16]
+    assert [array.dtype for array in found] == [np.uint8, np.float16, np.float16, np.uint8]
     assert reported[-1] == (3 * starts, 3 * starts)
     model.eval()
     for s in range(3):

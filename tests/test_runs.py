@@ -275,7 +275,7 @@ def test_code_state_without_and_with_a_repository(tmp_path, monkeypatch):
 def test_predictions_of_several_frames_keep_means_per_stack(tmp_path):
     numbers = np.random.default_rng(0)
     one = Predictions(
-        *(numbers.integers(0, 40, (6, 49)).astype(kind) for kind in (np.uint8, np.uint8, np.float16, np.float16))
+        *(numbers.integers(0, 40, (6, 49)).astype(kind) for kind in (np.uint8, np.float16, np.float16, np.uint8))
     )
     two = Predictions(*(array[:, :48] for array in one))
     runs.write_predictions(tmp_path / "p/d/g", "one", one)

@@ -38,9 +38,10 @@ def store(config, profile="laptop", split="test", stacks=STACKS):
     starts = {"D1": 49, "I1": 49, "D2": 48, "D*": 1}[config.setting]
     numbers = np.random.default_rng(config.seed)
     predictions = Predictions(
-        *numbers.integers(0, 49, (2, len(stacks), starts)).astype(np.uint8),
+        numbers.integers(0, 49, (len(stacks), starts)).astype(np.uint8),
         numbers.uniform(0, 48, (len(stacks), starts)).astype(np.float16),
         numbers.uniform(0, 3, (len(stacks), starts)).astype(np.float16),
+        numbers.integers(0, 49, (len(stacks), starts)).astype(np.uint8),
     )
     folder, run = run_folder(profile, config, split), Weights.of(config).name
     runs.write_labels(folder.parent, stacks, split)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fcl.config import Config
 from fcl.models import build_model
 from fcl.randomness import torch_generator
-from fcl.runs import replacing
+from fcl.records.runs import replacing
 
 
 class Step(NamedTuple):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from fcl.models import N, parse_setting
-from fcl.runs import closest, read_profile
+from fcl.records.runs import closest, read_profile
 
 
 def _setting(default: Any, kinds: tuple[type, ...], allowed: str, holds: Callable[[Any], Any]) -> Any:

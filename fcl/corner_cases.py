@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from fcl.metrics import errors
 from fcl.optics import nearest_index
-from fcl.runs import ResultsError
+from fcl.records.runs import ResultsError
 from fcl.scenes import MARGIN, Scene, make_scene
 from fcl.simulator import simulate_stack
 
@@ -122,7 +122,7 @@ def corner_rows(curves: Mapping[str, np.ndarray], labels: np.ndarray, among: np.
 def hunting_rows(
     curves: Mapping[str, np.ndarray], labels: np.ndarray, stacks: Sequence[int], names: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What `fcl.plots_stacks.hunting_figure` draws of some stacks, but for the slices.
+    """What `fcl.report.plots_stacks.hunting_figure` draws of some stacks, but for the slices.
 
     curves: name -> predictions (stacks, starts); names: name -> title. The patches are the true slice and what each network
     answers when it looks at just that (`at_truth`).

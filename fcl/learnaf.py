@@ -1,7 +1,7 @@
 """Patches of the public data set of "Learning to Autofocus" (Herrmann et al., CVPR 2020) as FocalStacks.
 
-`fcl.learnaf_store` knows the files, and keeps the native images in a store; here they become labelled patches, which are
-cropped as they are asked for. No scene is in two splits.
+`fcl.cameras.learnaf_store` knows the files, and keeps the native images in a store; here they become labelled
+patches, which are cropped as they are asked for. No scene is in two splits.
 """
 
 import hashlib
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fcl.cameras.learnaf_store import VIEWS, collect
 from fcl.crops import Crops
-from fcl.learnaf_store import VIEWS, collect
 from fcl.optics import nearest_index
 from fcl.stacks import FocalStacks
 
@@ -27,7 +27,7 @@ def depth_dioptres(counts: np.ndarray, zmin: float = 0.1) -> np.ndarray:
     """Dioptres of 8-bit depth counts: 1/z = (1 - d) / zmin + d / 100 m with d = count/255.
 
     zmin (m) is disputed: 0.1 and 0.2 are used. With 0.2 no label would lie beyond index 24.
-    `fcl.photographs.compare_labels` looks which one agrees with the sharpest slices.
+    `fcl.cameras.photographs.compare_labels` looks which one agrees with the sharpest slices.
     """
     if not 0 < zmin < ZMAX:
         raise ValueError(f"zmin must be between 0 and {ZMAX:g} m, not {zmin!r}")

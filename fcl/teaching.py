@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from fcl.plots import COLUMN, LOOKS, STYLE
+from fcl.report.plots import COLUMN, LOOKS, STYLE
 
 
 def check(name: str, value: ArrayLike, expected: ArrayLike, tolerance: float = 1e-9) -> None:

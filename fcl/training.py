@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fcl import runs
 from fcl.checkpoints import (
     Step,
     load_model,
@@ -40,6 +39,7 @@ from fcl.config import Config
 from fcl.losses import focal_consistency_loss, ordinal_loss
 from fcl.models import N, parse_setting
 from fcl.randomness import generator, torch_generator
+from fcl.records import runs
 from fcl.stacks import BatchSampler, FocalStacks
 
 __all__ = [

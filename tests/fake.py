@@ -13,9 +13,10 @@ from types import SimpleNamespace
 import numpy as np
 import yaml
 
-from fcl import plan, runs
 from fcl.config import Config
+from fcl.lab import plan
 from fcl.models import parse_setting
+from fcl.records import runs
 from fcl.scenes import CATEGORIES
 from fcl.training import Predictions
 

@@ -14,11 +14,11 @@ import pytest
 import yaml
 from tiny import ROOT, finish
 
-from fcl import batch
-from fcl.batch import BatchFailed, end_leftovers
 from fcl.checkpoints import load_model, read_checkpoint
-from fcl.groups import hold
-from fcl.results import load_predictions
+from fcl.lab import batch
+from fcl.lab.batch import BatchFailed, end_leftovers
+from fcl.lab.groups import hold
+from fcl.records.results import load_predictions
 from fcl.stacks import FocalStacks
 from fcl.training import predict
 
@@ -59,7 +59,7 @@ def edit(folder, name, **changes):
 
 
 def start(folder, *arguments):
-    command = [sys.executable, "-m", "fcl.batch", *arguments, "--profile", "smoke", "--cores", "2"]
+    command = [sys.executable, "-m", "fcl.lab.batch", *arguments, "--profile", "smoke", "--cores", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=folder, env=environment, **pipes)

@@ -9,8 +9,8 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from tiny import ROOT
 
-from fcl import book
-from fcl.book import BookError, make_book
+from fcl.report import book
+from fcl.report.book import BookError, make_book
 
 WIDGET = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "interactive(children=())"}
 

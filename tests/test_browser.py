@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 from tiny import ROOT
 
-from fcl.book import make_book
+from fcl.report.book import make_book
 
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 LESSON = "01_focus_and_hunting.ipynb"

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from tiny import ROOT
 
-from fcl.claims import config, load_claims
-from fcl.runs import METHODS
+from fcl.audit.claims import config, load_claims
+from fcl.records.runs import METHODS
 
 LEDGER = yaml.safe_load((ROOT / "experiments" / "claims.yml").read_text(encoding="utf-8"))
 ASKED = """fcl-steadier fcl-steadier-everywhere l2a-fcl-steadier l2a-fcl-steadier-everywhere fcl-keeps-accuracy

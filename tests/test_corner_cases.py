@@ -20,7 +20,7 @@ from fcl.corner_cases import (
     signal_to_noise,
     slices_of,
 )
-from fcl.runs import ResultsError
+from fcl.records.runs import ResultsError
 from fcl.scenes import MARGIN, Scene, make_scene
 from fcl.simulator import simulate_stacks
 

@@ -5,9 +5,11 @@ import pytest
 from PIL import Image
 from test_tables import made_up
 
-from fcl import plan, plots, render, runs, tables
 from fcl.config import Config
-from fcl.runs import chosen_weights, read_profile
+from fcl.lab import plan
+from fcl.records import runs
+from fcl.records.runs import chosen_weights, read_profile
+from fcl.report import plots, render, tables
 
 
 def test_photographs_are_asked_for_before_anything_runs(monkeypatch):

@@ -15,10 +15,11 @@ import pytest
 from matplotlib import pyplot as plt
 from scipy.stats import ttest_rel
 
-from fcl import divergences, runs
 from fcl.config import Config
-from fcl.divergences import at_equal_consistency, at_ratio, comparisons, read_terms, verdicts
-from fcl.runs import ResultsError
+from fcl.records import runs
+from fcl.records.runs import ResultsError
+from fcl.report import divergences
+from fcl.report.divergences import at_equal_consistency, at_ratio, comparisons, read_terms, verdicts
 from fcl.training import Predictions
 
 STACKS = 12
@@ -185,7 +186,7 @@ def test_the_notebook_prints_the_answer_that_the_runs_give(tmp_path, monkeypatch
     shutil.copy(fake.ROOT / "notebooks" / notebook.name, notebook)
     weights = ["kld2", "kld4", "kld8", "jsd8", "jsd16", "jsd32", "jsd64"]
     write_runs(tmp_path / "results" / "laptop" / "simulated", "laptop", {"D1": weights, "I1": weights}, [0, 1, 2])
-    done = subprocess.run([sys.executable, "-m", "fcl.render"], cwd=tmp_path, capture_output=True, text=True,
+    done = subprocess.run([sys.executable, "-m", "fcl.report.render"], cwd=tmp_path, capture_output=True, text=True,
                           env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     outputs = [output for cell in nbformat.read(notebook, as_version=4).cells for output in cell.get("outputs", [])]

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from fcl import doctor, interpreter
+from fcl.lab import doctor, interpreter
 
 
 @pytest.mark.parametrize("version", [(3, 11, 0), (3, 12, 1), (3, 13, 9), (3, 14, 0)])

@@ -13,7 +13,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from fcl import __version__, interpreter
+from fcl import __version__
+from fcl.lab import interpreter
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = ("figures all-figures experiment learnaf render claims publish weights book test test-all lab doctor bench "
@@ -160,9 +161,9 @@ def test_every_target_exists_and_takes_an_environment_of_ones_own(target):
 
 def test_variables_reach_the_batch():
     asked = make("-n", "figures", "PROFILE=smoke", "CORES=3", "SEEDS=0 1", "RUN=python").stdout
-    assert asked.strip() == 'python -m fcl.batch figures --profile smoke --data simulated --cores 3 --seeds "0 1"'
+    assert asked.strip() == 'python -m fcl.lab.batch figures --profile smoke --data simulated --cores 3 --seeds "0 1"'
     asked = make("-n", "experiment", "NAME=table_c", "SEEDS=published", "CORES=2", "RUN=python").stdout
-    assert asked.strip() == 'python -m fcl.batch table_c --profile laptop --data simulated --cores 2 --seeds "published"'
+    assert asked.strip() == 'python -m fcl.lab.batch table_c --profile laptop --data simulated --cores 2 --seeds "published"'
     assert "--profile laptop --data learnaf" in make("-n", "render", "DATA=learnaf", "RUN=python").stdout
     assert "Say where the data set lies" in make("-n", "learnaf", "RUN=python").stdout
     assert "--no-browser" in make("-n", "lab", "LAB_OPTIONS=--no-browser", "RUN=python").stdout

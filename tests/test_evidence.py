@@ -7,11 +7,12 @@ import pytest
 import yaml
 from tiny import CHOSEN, ROOT, make_project, store
 
-from fcl import evidence, plan, runs
 from fcl.config import Config
+from fcl.lab import plan
 from fcl.metrics import mae, msd_star
-from fcl.results import load_predictions
-from fcl.runs import ResultsError
+from fcl.records import evidence, runs
+from fcl.records.results import load_predictions
+from fcl.records.runs import ResultsError
 
 PLAN = {"data": "simulated", "model": "afpe", "settings": ["D1", "I1"], "focal_indices": 4, "seeds": [0, 1]}
 PLAN |= {"methods": ["baseline", "kld2"]}

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from tiny import CHOSEN, finish, make_project, random_stacks
 
-from fcl import groups
 from fcl.checkpoints import load_model
-from fcl.groups import Group, RunsFailed, hold
-from fcl.results import load_predictions
+from fcl.lab import groups
+from fcl.lab.groups import Group, RunsFailed, hold
+from fcl.records.results import load_predictions
 from fcl.stacks import StacksWriter
 from fcl.training import Config, predict
 

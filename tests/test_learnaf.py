@@ -9,9 +9,10 @@ import pytest
 from miniature import VIEW, confidence_map, depth_map, frames, pack, png, texture, write_capture
 from tiny import TINY
 
-from fcl import learnaf, photographs
+from fcl import learnaf
+from fcl.cameras import photographs
+from fcl.cameras.learnaf_store import collect, expected_files, views_shift
 from fcl.learnaf import depth_dioptres, learnaf_stacks, levels, orientation, split_captures, write_stacks
-from fcl.learnaf_store import collect, expected_files, views_shift
 from fcl.optics import FOCUS_DIOPTRES
 from fcl.stacks import FocalStacks
 from fcl.training import train
@@ -130,7 +131,7 @@ def test_archives_give_the_same_stacks(miniature, tmp_path):
 
 
 def test_a_stopped_pass_goes_on(miniature, tmp_path, monkeypatch):
-    from fcl import learnaf_store
+    from fcl.cameras import learnaf_store
 
     packed, read, original = pack(miniature, tmp_path / "packed"), [], learnaf_store.read_counts
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from fake import ROOT
 
-from fcl import ledger, quotes
-from fcl.claims import load_claims
-from fcl.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTABLE
+from fcl.audit import ledger, quotes
+from fcl.audit.claims import load_claims
+from fcl.audit.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTABLE
 
 FIGURES = ROOT / "figures"
 TEST = {"metric": "msd_star", "of": "D1", "direction": "lower", "margin": 0.05, "n": 6, "effect": -0.105361, "low": -0.2,

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from fcl.notebooks import has_outputs
+from fcl.lab.notebooks import has_outputs
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
@@ -91,7 +91,7 @@ def test_kernel_and_size(path):
 
 
 def names_of_fcl():
-    statements = [node for file in (ROOT / "fcl").glob("*.py") for node in ast.parse(file.read_text()).body]
+    statements = [node for file in (ROOT / "fcl").rglob("*.py") for node in ast.parse(file.read_text()).body]
     return {node.name for node in statements if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
 
 

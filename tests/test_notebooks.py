@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from tiny import ROOT
 
-from fcl.notebooks import NotebookFailed, ParameterError, check_parameters, execute, partial_page
+from fcl.lab.notebooks import NotebookFailed, ParameterError, check_parameters, execute, partial_page
 
 TRAIN = nbformat.read(ROOT / "notebooks" / "train.ipynb", as_version=4)
 CODE = [cell.source for cell in TRAIN.cells if cell.cell_type == "code"]

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from tiny import TINY
 
-from fcl import own_stack
+from fcl.cameras import own_stack
+from fcl.cameras.own_stack import answers, errors_by_start, read_sweep, sharpest, write_example
 from fcl.checkpoints import load_model, new_model, save_model
 from fcl.classical import gradient_energy
 from fcl.optics import FOCUS_DIOPTRES, FOCUS_DISTANCES_MM
-from fcl.own_stack import answers, errors_by_start, read_sweep, sharpest, write_example
 
 REAL = os.environ.get("FCL_REAL_STACKS", "")
 

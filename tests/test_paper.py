@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcl.runs import METHODS
-from fcl.tables import METRICS, experiment, paper_table
+from fcl.records.runs import METHODS
+from fcl.report.tables import METRICS, experiment, paper_table
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SETTINGS = [view + str(frames) for view in "DI" for frames in range(1, 6)]

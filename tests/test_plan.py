@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fcl import claims, plan
+from fcl.audit import claims
+from fcl.lab import plan
 
 RUNS = "runs/smoke/simulated"
 

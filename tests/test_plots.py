@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from fcl import plots, tables
-from fcl.runs import METHODS
+from fcl.records.runs import METHODS
+from fcl.report import plots, tables
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from fcl import plots_stacks
-from fcl.plots import COLUMN, PAGE
-from fcl.runs import METHODS
-from fcl.tables import NAMES
+from fcl.records.runs import METHODS
+from fcl.report import plots_stacks
+from fcl.report.plots import COLUMN, PAGE
+from fcl.report.tables import NAMES
 
 RANDOM = np.random.default_rng(0)
 

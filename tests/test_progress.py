@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from fcl import plan
-from fcl.progress import Progress
+from fcl.lab import plan
+from fcl.lab.progress import Progress
 
 RUNS = "runs/smoke/simulated"
 

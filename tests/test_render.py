@@ -10,7 +10,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from fcl import plan, render, runs
+from fcl.lab import plan
+from fcl.records import runs
+from fcl.report import render
 
 SMOKE = ["D1", "D2", "I1"]
 LAPTOP = [view + str(frames) for view in "DI" for frames in range(1, 6)]
@@ -26,7 +28,7 @@ def project(tmp_path, monkeypatch):
 
 
 def run(project: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "fcl.render", *arguments]
+    command = [sys.executable, "-m", "fcl.report.render", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(project)}
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
 

@@ -8,7 +8,8 @@ import torch
 import yaml
 from tiny import TINY, assert_same_state, finish
 
-from fcl import groups, plan, runs
+from fcl.lab import groups, plan
+from fcl.records import runs
 from fcl.rendered import RenderedStacks
 from fcl.scenes import make_scene
 from fcl.simulator import SPLITS, simulate_stack, simulate_stacks

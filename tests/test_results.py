@@ -12,9 +12,10 @@ import pytest
 import torch
 from tiny import ROOT, STACKS, make_project, random_stacks, store
 
-from fcl import metrics, runs
+from fcl import metrics
 from fcl.checkpoints import load_model
-from fcl.results import (
+from fcl.records import runs
+from fcl.records.results import (
     ResultsError,
     is_finished,
     keep_networks,
@@ -23,7 +24,7 @@ from fcl.results import (
     read_results,
     test_labels,
 )
-from fcl.runs import open_group, resolve_methods, run_folder
+from fcl.records.runs import open_group, resolve_methods, run_folder
 from fcl.training import Config, score_run, train
 
 
@@ -282,7 +283,7 @@ def test_the_command_fails_with_one_line(root, capsys):
     with pytest.raises(SystemExit, match="publish: smoke runs are never written"):
         runs.main(["publish", "--profile", "smoke"])
     help_text = subprocess.run(
-        [sys.executable, "-m", "fcl.runs", "--help"], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-m", "fcl.records.runs", "--help"], capture_output=True, text=True, cwd=ROOT
     )
     assert help_text.returncode == 0 and "publish" in help_text.stdout
 

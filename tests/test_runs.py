@@ -10,9 +10,9 @@ import torch
 import yaml
 from tiny import CHOSEN, ROOT, make_project, store
 
-from fcl import provenance, runs
-from fcl.results import load_predictions, load_record
-from fcl.runs import (
+from fcl.records import provenance, runs
+from fcl.records.results import load_predictions, load_record
+from fcl.records.runs import (
     Weights,
     chosen_weights,
     group_name,
@@ -247,7 +247,7 @@ def test_a_record_says_where_a_number_comes_from(root):
 
 
 def test_code_state_without_and_with_a_repository(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "fcl" / "provenance.py"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "fcl" / "records" / "provenance.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance.code_state() == {"commit": None, "clean": None}
 

@@ -7,8 +7,9 @@ import fake
 import nbformat
 import numpy as np
 
-from fcl import notebooks, runs
-from fcl.results import load_predictions, test_labels
+from fcl.lab import notebooks
+from fcl.records import runs
+from fcl.records.results import load_predictions, test_labels
 
 
 def test_it_shows_the_median_stack_and_checks_what_it_says(tmp_path, monkeypatch):

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fcl import runs, stored
-from fcl.results import load_predictions
-from fcl.runs import ResultsError, parse_weights
+from fcl.records import runs, stored
+from fcl.records.results import load_predictions
+from fcl.records.runs import ResultsError, parse_weights
 from fcl.stats import interval
 
 PLAN = {"data": "simulated", "model": "afpe", "settings": ["D1", "D5"], "methods": ["baseline", "fcl"],

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from fcl import tables
-from fcl.runs import METHODS
+from fcl.records.runs import METHODS
+from fcl.report import tables
 
 SETTINGS = ["D1", "I1"]
 

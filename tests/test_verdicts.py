@@ -8,10 +8,11 @@ import pytest
 import scipy.stats
 import yaml
 
-from fcl import claims, provenance, runs, verdicts
-from fcl.arms import Printed, Stored, middle_of_frontiers
+from fcl.audit import claims, verdicts
+from fcl.audit.arms import Printed, Stored, middle_of_frontiers
 from fcl.config import Config
 from fcl.metrics import evaluate
+from fcl.records import provenance, runs
 
 LABELS = np.arange(15, 33)  # 18 stacks, far enough from both ends for every error below
 STACKS = len(LABELS)
@@ -265,7 +266,7 @@ def test_a_run_decides_only_if_its_commit_held_the_claim(tmp_path, monkeypatch):
     ledger, margins = tmp_path / claims.LEDGER, {"visible": {"unit": "relative", "value": 0.05, "because": "so"}}
     for module in (claims, verdicts):
         monkeypatch.setattr(module, "project_root", lambda: tmp_path)
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "fcl" / "provenance.py"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "fcl" / "records" / "provenance.py"))
     git("init", "-q")
     other = commit(seeds=2)
     reworded = commit(claim="put otherwise")

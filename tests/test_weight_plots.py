@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from fcl import plots, weight_plots
+from fcl.report import plots, weight_plots
 
 
 @pytest.fixture(autouse=True)

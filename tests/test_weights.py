@@ -5,10 +5,10 @@ import pytest
 import yaml
 from tiny import ROOT, make_project
 
-from fcl import weights
-from fcl.plan import parts
-from fcl.runs import READOUTS, Weights, chosen_readout, chosen_weights
-from fcl.weights import candidates, choose, chosen_entries, write_weights
+from fcl.lab import weights
+from fcl.lab.plan import parts
+from fcl.lab.weights import candidates, choose, chosen_entries, write_weights
+from fcl.records.runs import READOUTS, Weights, chosen_readout, chosen_weights
 
 AFPE, L2A, L2A_FRAMES = parts(yaml.safe_load((ROOT / "experiments" / "weight_selection.yml").read_text()))
 PLAN = AFPE

@@ -13,8 +13,8 @@ from miniature import SIZE, VIEW, exr, pack, png, texture
 from PIL import Image
 
 from fcl import learnaf
+from fcl.cameras.learnaf_store import collect, expected_files
 from fcl.learnaf import learnaf_stacks, write_stacks
-from fcl.learnaf_store import collect, expected_files
 from fcl.stacks import FocalStacks
 
 FILES = expected_files("apt1_0", VIEW, "raw")

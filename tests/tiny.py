@@ -8,9 +8,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from fcl import results, runs
 from fcl.checkpoints import read_tensors
-from fcl.runs import Weights, run_folder
+from fcl.records import results, runs
+from fcl.records.runs import Weights, run_folder
 from fcl.stacks import FocalStacks
 from fcl.training import Config, Predictions, train
 

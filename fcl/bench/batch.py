@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from fcl.bench.measure import Measurement
-from fcl.runs import project_root
+from fcl.records.runs import project_root
 
 CORES = 2
 
@@ -65,7 +65,7 @@ def measure(folder: Path, profile: str, minutes: float, busy: float | None) -> I
     """`make figures PROFILE=...` from nothing. minutes: the mark of its wall time; busy: that of `efficiency`."""
     copy = folder / profile
     _copy(copy)
-    command = [sys.executable, "-m", "fcl.batch", "figures", "--profile", profile, "--cores", str(CORES)]
+    command = [sys.executable, "-m", "fcl.lab.batch", "figures", "--profile", profile, "--cores", str(CORES)]
     began, peak = time.perf_counter(), 0.0
     environment = os.environ | {"PYTHONPATH": str(copy)}
     with subprocess.Popen(command, cwd=copy, env=environment, stdout=subprocess.DEVNULL) as process:

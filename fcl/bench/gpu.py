@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fcl import plan
 from fcl.bench import plain
 from fcl.bench.measure import Measurement, clock, limits, together
 from fcl.config import Config
+from fcl.lab import plan
 from fcl.rendered import RenderedStacks
 from fcl.simulator import SPLITS, simulate_stacks
 from fcl.training import _Run

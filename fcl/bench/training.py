@@ -13,7 +13,7 @@ from fcl.bench.measure import Cost, Measurement, compare, cost, limits
 from fcl.config import Config
 from fcl.metrics import mae
 from fcl.models import build_model, convolve_observed
-from fcl.runs import read_profile
+from fcl.records.runs import read_profile
 from fcl.simulator import SPLITS, simulate_stacks
 from fcl.stacks import FocalStacks
 from fcl.training import _Run, keep_freed_memory, load_model, predict, train

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from fcl.frontiers import at_equal_msd_star, bias_and_variance
+from fcl.lab.plan import groups, read_experiment
 from fcl.metrics import evaluate
-from fcl.plan import groups, read_experiment
-from fcl.results import load_predictions, read_results, test_labels
-from fcl.runs import ResultsError, group_name, project_root, resolve_methods
+from fcl.records.results import load_predictions, read_results, test_labels
+from fcl.records.runs import ResultsError, group_name, project_root, resolve_methods
 
 COMMON_STARTS = 45  # the starts 0..44, which every number of frames has
 
@@ -68,7 +68,7 @@ def complete_seeds(folder: Path, plan: Mapping[str, Any], profile: str, wanted: 
 def read_runs(
     name: str, profile: str, source: str = "results", seeds: str = "all", data: str = ""
 ) -> pd.DataFrame:
-    """The runs of experiments/<name>.yml: a row of `fcl.results.read_results` each, with the columns of
+    """The runs of experiments/<name>.yml: a row of `fcl.records.results.read_results` each, with the columns of
     `planned_runs`.
 
     source is results (committed) or runs (made here); seeds as in `complete_seeds`; data as in `read_experiment`. Errors as
@@ -87,7 +87,7 @@ def planned_results(folder: Path, plan: Mapping[str, Any], profile: str, seeds: 
 
 
 def predictions(rows: pd.DataFrame, name: str = "argmax") -> list[np.ndarray]:
-    """One of the stored arrays of each run, in their order (`fcl.results.load_predictions`)."""
+    """One of the stored arrays of each run, in their order (`fcl.records.results.load_predictions`)."""
     return [load_predictions(Path(path).with_suffix(".npz"))[name] for path in rows.path]
 
 
@@ -108,7 +108,7 @@ def on_common_starts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_readout(rows: pd.DataFrame, readout: str) -> pd.DataFrame:
-    """The same runs of one frame, read out in another way (one of `fcl.runs.READOUTS`; the expected index is rounded)."""
+    """The same runs of one frame, read out in another way: one of `fcl.records.runs.READOUTS`, rounded to an index."""
     return scored_again(rows, (np.rint(answer).astype(np.int64) for answer in predictions(rows, readout)))
 
 

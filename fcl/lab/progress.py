@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from fcl.groups import PROGRESS
-from fcl.plan import Job
+from fcl.lab.groups import PROGRESS
+from fcl.lab.plan import Job
 
 
 def _name(output: str) -> str:

@@ -1,6 +1,6 @@
 """The book: every notebook as a page for a browser, with the figures and an index. Reading it takes no kernel, no network.
 
-    python -m fcl.book
+    python -m fcl.report.book
 
 Pages show the outputs that the notebooks store; nothing is executed. They lie as the notebooks do (book/notebooks/), hold
 their own style and plots, and have equations as MathML, which browsers draw without a script. A font for it lies beside.
@@ -21,9 +21,9 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook, new_output
 
-from fcl.notebooks import has_outputs
-from fcl.render import section_notebooks
-from fcl.runs import project_root
+from fcl.lab.notebooks import has_outputs
+from fcl.records.runs import project_root
+from fcl.report.render import section_notebooks
 
 # nbconvert's own page, without the scripts that it loads from the network. A browser that refuses the font, as Firefox does
 # for a page opened from a folder, takes the system's own for mathematics.

@@ -17,7 +17,7 @@ CODE = ("fcl", "experiments", "notebooks")  # what decides a result
 
 
 def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
+    command = ["git", "-C", str(Path(__file__).parents[2]), *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):  # no git, or no repository: a downloaded archive
@@ -32,7 +32,7 @@ def code_state() -> dict[str, Any]:
 
 def committed(path: Path, commit: str) -> str | None:
     """Text of a file of the project as it was at a commit; None where it wasn't there, or git can't say."""
-    folder = Path(__file__).parents[1]
+    folder = Path(__file__).parents[2]
     return _git("show", f"{commit}:./{path.relative_to(folder).as_posix()}") if path.is_relative_to(folder) else None
 
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fcl.config import Config
+from fcl.lab.weights import candidates
 from fcl.models import parse_setting
-from fcl.runs import Weights, closest, project_root, renders_while_training, resolve_methods, run_folder
-from fcl.tables import experiment
-from fcl.weights import candidates
+from fcl.records.runs import Weights, closest, project_root, renders_while_training, resolve_methods, run_folder
+from fcl.report.tables import experiment
 
 FIGURES = ("table_a",)  # the experiments of `figures`; `all-figures` runs every one that renders something
 SELECTION = "weight_selection"

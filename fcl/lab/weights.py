@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fcl.models import parse_setting
-from fcl.runs import READOUTS, Weights, parse_weights, project_root, replacing
+from fcl.records.runs import READOUTS, Weights, parse_weights, project_root, replacing
 
 HEADER = """\
 # Weights of each loss, chosen per setting by `make weights` with the rule of weight_selection.yml: of the
@@ -43,9 +43,9 @@ def choose(metrics: pd.DataFrame, tried: Sequence[str], tolerance: float) -> str
 def chosen_entries(results: pd.DataFrame, plan: Mapping[str, Any]) -> dict[str, str]:
     """setting -> its lines of experiments/weights.yml: the choices and, as comments, what they were made from.
 
-    results: `fcl.results.read_results` of the selection runs, and for one frame the baseline read out in each way, its
-    `weights` the name of the readout. Raises ValueError unless every candidate of every setting is there with exactly
-    the selection seeds.
+    results: `fcl.records.results.read_results` of the selection runs, and for one frame the baseline read out in each
+    way, its `weights` the name of the readout. Raises ValueError unless every candidate of every setting is there with
+    exactly the selection seeds.
     """
     entries = {}
     for setting in plan["settings"]:

@@ -13,9 +13,9 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcl import interpreter
+from fcl.lab import interpreter
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MEMORY_GB = 6.0  # the most that `make figures` takes on two cores
 DISK_GB = 6.0  # the most that its runs and stacks take
 REINSTALL = "Install anew: rm -r .venv && make doctor (with conda: conda env update -f environment.yml)"

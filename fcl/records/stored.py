@@ -8,17 +8,17 @@ import pandas as pd
 from torch import nn
 
 from fcl.checkpoints import load_model
-from fcl.evidence import planned_results, predictions
-from fcl.results import load_record
-from fcl.runs import ResultsError
+from fcl.records.evidence import planned_results, predictions
+from fcl.records.results import load_record
+from fcl.records.runs import ResultsError
+from fcl.report.tables import plus_minus
 from fcl.stats import interval
-from fcl.tables import plus_minus
 
 
 def stored_predictions(folder: Path, plan: Mapping[str, Any], profile: str, seeds: str) -> pd.DataFrame:
-    """One row per run of a plan, as `fcl.results.read_results` gives them, with `method`, `run` and `argmax`.
+    """One row per run of a plan, as `fcl.records.results.read_results` gives them, with `method`, `run` and `argmax`.
 
-    plan: an experiment, as `fcl.plan.read_experiment` gives it; seeds: "all", or as "0 1". argmax
+    plan: an experiment, as `fcl.lab.plan.read_experiment` gives it; seeds: "all", or as "0 1". argmax
     (stacks, starts) uint8. Raises ResultsError naming what is missing, and ValueError where weights are still to be chosen.
     """
     rows = planned_results(folder, plan, profile, seeds)

@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fcl import runs
 from fcl.config import Config
+from fcl.records import runs
+from fcl.records.results import is_finished, load_predictions, read_results
 from fcl.rendered import RenderedStacks
-from fcl.results import is_finished, load_predictions, read_results
 from fcl.simulator import SPLITS
 from fcl.stacks import FocalStacks
 from fcl.training import Step, score_run, train
@@ -107,7 +107,7 @@ class Group:
     def open(cls, profile: str, config: Config, methods: str, split: str = "test") -> "Group":
         """Check everything, load the stacks, take hold of the folder.
 
-        methods: comma-separated, as `fcl.runs.resolve_methods` reads them. split: the stacks that are scored.
+        methods: comma-separated, as `fcl.records.runs.resolve_methods` reads them. split: the stacks that are scored.
         Raises ValueError for what is not allowed or not there, RuntimeError when another process is at work
         in the folder. Runs of another config, or on other training stacks, are moved aside.
         """
@@ -197,7 +197,7 @@ class Group:
         return {label: pd.read_csv(self.folder / f"{self.run(label)}.csv") for label in self.branches}
 
     def metrics(self) -> pd.DataFrame:
-        """A row of `fcl.results.read_results` for each branch, by what the branch is called."""
+        """A row of `fcl.records.results.read_results` for each branch, by what the branch is called."""
         labels = {f"{self.folder.name}/{self.run(label)}": label for label in self.branches}
         table = read_results(self.folder.parent, expected=labels)
         table.index = [labels[f"{self.folder.name}/{Path(path).stem}"] for path in table.path]

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from scipy.stats import spearmanr
 
-from fcl.runs import METHODS
+from fcl.records.runs import METHODS
 from fcl.stats import interval
 
 NAMES = dict(zip(METHODS, ("AFPE", "+MSD", "+JSD", "+KLD", "+FCL"), strict=True))

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fcl.ledger import evidence, summary
-from fcl.runs import project_root
-from fcl.verdicts import CONTRADICTED, UNTESTABLE
+from fcl.audit.ledger import evidence, summary
+from fcl.audit.verdicts import CONTRADICTED, UNTESTABLE
+from fcl.records.runs import project_root
 
 QUOTE = re.compile(r"(<!-- quote (?P<reference>[^>]*?) -->)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 REFERENCE = re.compile(r"(?P<file>[\w.-]+\.csv) (?P<where>[^:]*): (?P<column>\w+)(?: (?P<format>\S+))?")

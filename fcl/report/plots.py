@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from fcl.provenance import code_state
-from fcl.runs import METHODS
-from fcl.tables import DATA, METRICS, NAMES, VIEWS
+from fcl.records.provenance import code_state
+from fcl.records.runs import METHODS
+from fcl.report.tables import DATA, METRICS, NAMES, VIEWS
 
 COLUMN, PAGE = 3.5, 7.0  # widths in inches: one column, both columns
 STYLE = {
@@ -71,11 +71,11 @@ def figure_a(
 ) -> Figure:
     """Figures A and B: four metrics against the number of frames, dual pixel above one channel.
 
-    summary: `fcl.tables.summarise`, a curve per method; the band is its 95 % interval over seeds, absent for
+    summary: `fcl.report.tables.summarise`, a curve per method; the band is its 95 % interval over seeds, absent for
     one seed. floors (name of a distribution of labels -> focal indices; one or two) are lines in the
     one-channel MAE panel: the best that one frame can do if the blur is symmetric and labels are distributed
     like that (`fcl.stats.sign_ambiguity_floor`). noise: metric -> its scatter over seeds
-    (`fcl.tables.seed_noise`), a bar of twice that length in each panel. names: what each method is called.
+    (`fcl.report.tables.seed_noise`), a bar of twice that length in each panel. names: what each method is called.
     """
     views = [view for view in VIEWS if view in set(summary.views)]
     rows = [(summary[summary.views == view], VIEWS[view]) for view in views]
@@ -111,7 +111,7 @@ def metric_figure(
 ) -> Figure:
     """A row of four panels, one per metric, for each (summary, label): a curve per method over column `x`.
 
-    summary: `fcl.tables.summarise`; noise and names as in `figure_a`. Rows without intervals, such as the
+    summary: `fcl.report.tables.summarise`; noise and names as in `figure_a`. Rows without intervals, such as the
     paper's, have no bar of noise: theirs isn't known.
     """
     with plt.rc_context(STYLE):

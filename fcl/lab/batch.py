@@ -1,6 +1,6 @@
 """The starter: one command from nothing to finished runs, which goes on where it was after any kill.
 
-python -m fcl.batch figures --profile smoke --cores 2 --seeds "0 1"
+python -m fcl.lab.batch figures --profile smoke --cores 2 --seeds "0 1"
 
 Snakemake finds out what is missing and runs it (Snakefile). This module lets one batch run at a time, ends
 what a killed one left running, says how far things are, names what failed, and finally draws the figures or
@@ -21,12 +21,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from fcl import plan, weights
-from fcl.evidence import with_readout
-from fcl.groups import hold
-from fcl.progress import Progress
-from fcl.results import read_results
-from fcl.runs import READOUTS, project_root, weights_key
+from fcl.lab import plan, weights
+from fcl.lab.groups import hold
+from fcl.lab.progress import Progress
+from fcl.records.evidence import with_readout
+from fcl.records.results import read_results
+from fcl.records.runs import READOUTS, project_root, weights_key
 
 NOTICE = 60.0  # s between two lines that say how far it is, where a line can't be rewritten
 RUNS_PER_GPU = 2  # while one prepares a step the other computes
@@ -111,7 +111,7 @@ class Line:
 def run(
     target: str, profile: str, seeds: Sequence[int], cores: int, settings: Sequence[str] = (), data: str = "simulated"
 ) -> None:
-    """Make a target (one of fcl.plan.targets). Raises BatchFailed, and ValueError for arguments not allowed."""
+    """Make a target (one of fcl.lab.plan.targets). Raises BatchFailed, and ValueError for arguments not allowed."""
     root, jobs = project_root(), plan.jobs(target, profile, seeds, settings, data)
     try:
         lock = hold(root / STARTER, 0.0)
@@ -153,7 +153,7 @@ def finish(
         print("Chosen weights are in experiments/weights.yml")
     if target not in ("figures", "all-figures"):  # an experiment alone may lack runs that its notebook shows too
         return
-    command = [sys.executable, "-m", "fcl.render", "--source", "runs", "--profile", profile, "--data", data]
+    command = [sys.executable, "-m", "fcl.report.render", "--source", "runs", "--profile", profile, "--data", data]
     command += ["--seeds", " ".join(map(str, seeds)) or "all"]
     command += ["--only", *plan.FIGURES] if target == "figures" else []
     if subprocess.run(command, cwd=project_root()).returncode:
@@ -162,7 +162,7 @@ def finish(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line. Whatever stops it, the same command goes on where it was."""
-    parser = argparse.ArgumentParser(prog="python -m fcl.batch", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m fcl.lab.batch", description=main.__doc__)
     parser.add_argument("target", choices=plan.targets())
     parser.add_argument("--profile", default="laptop", help="smoke, laptop or paper")
     parser.add_argument("--data", default="simulated", choices=["simulated", "learnaf"])

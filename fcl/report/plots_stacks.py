@@ -1,6 +1,6 @@
 """Figures of single stacks and of what the lens does with them: hunting curves beside patches, cobwebs, an animation.
 
-Style, colours and the saver are those of fcl.plots.
+Style, colours and the saver are those of fcl.report.plots.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
 from fcl.closed_loop import path
-from fcl.plots import COLUMN, PAGE, QUIET, STYLE, TRUTH, VIEWS, hunting_panel, look, show_slices
-from fcl.tables import NAMES
+from fcl.report.plots import COLUMN, PAGE, QUIET, STYLE, TRUTH, VIEWS, hunting_panel, look, show_slices
+from fcl.report.tables import NAMES
 
 OUTCOMES = {  # told apart by lightness alone; cycles are hatched, too
     "settles_right": dict(label="settles right", color="#009E73"),

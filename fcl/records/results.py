@@ -21,7 +21,7 @@ import yaml
 from fcl.checkpoints import load_model, save_model
 from fcl.metrics import evaluate
 from fcl.models import N, parse_setting
-from fcl.runs import READOUTS, ResultsError, Weights, chosen_weights, parse_weights, project_root, replacing
+from fcl.records.runs import READOUTS, ResultsError, Weights, chosen_weights, parse_weights, project_root, replacing
 
 if TYPE_CHECKING:
     from fcl.training import Config

@@ -1,6 +1,6 @@
 """Draw every table and figure from stored results: execute the section notebooks, which read and never train.
 
-    python -m fcl.render [--profile laptop] [--source results|runs] [--seeds "0 1"] [--out FOLDER]
+    python -m fcl.report.render [--profile laptop] [--source results|runs] [--seeds "0 1"] [--out FOLDER]
 
 A section notebook is one with a parameter `figures`, the folder it draws into. The committed rendering (its own
 defaults) is written back into notebooks/; any other lies beside the figures it drew.
@@ -14,8 +14,8 @@ from pathlib import Path
 import nbformat
 from papermill import inspect_notebook
 
-from fcl.notebooks import NotebookFailed, execute
-from fcl.runs import project_root
+from fcl.lab.notebooks import NotebookFailed, execute
+from fcl.records.runs import project_root
 
 
 def _defaults(notebook: Path) -> dict[str, str]:
@@ -94,7 +94,7 @@ def output_folder(profile: str, source: str, out: str | None = None, data: str =
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line. Tries every notebook; when some stop, says where to look and exits with 1."""
-    parser = argparse.ArgumentParser(prog="python -m fcl.render", description="Draw every table and figure.")
+    parser = argparse.ArgumentParser(prog="python -m fcl.report.render", description="Draw every table and figure.")
     parser.add_argument("--profile", default="laptop", help="whose runs (default: laptop)")
     parser.add_argument("--data", default="simulated", choices=["simulated", "learnaf"])
     parser.add_argument("--source", default="results", choices=["results", "runs"])

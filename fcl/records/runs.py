@@ -2,7 +2,7 @@
 
 A group is everything that shares one trunk, hence one notebook; a run is one branch, named after its weights:
     runs/<profile>/<data>/<group>/<run>.json, .npz, .csv, .safetensors
-results/ holds the committed copies of .json and .npz. fcl.results reads both.
+results/ holds the committed copies of .json and .npz. fcl.records.results reads both.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from fcl.provenance import provenance
+from fcl.records.provenance import provenance
 
 if TYPE_CHECKING:
     from fcl.stacks import FocalStacks
@@ -298,10 +298,10 @@ def write_record(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line: `python -m fcl.runs publish --profile laptop` copies complete runs to results/."""
-    from fcl.results import keep_networks, publish  # not above: they import this module
+    """Command line: `python -m fcl.records.runs publish --profile laptop` copies complete runs to results/."""
+    from fcl.records.results import keep_networks, publish  # not above: they import this module
 
-    parser = argparse.ArgumentParser(prog="python -m fcl.runs", description="Copy complete runs to results/.")
+    parser = argparse.ArgumentParser(prog="python -m fcl.records.runs", description="Copy complete runs to results/.")
     parser.add_argument("command", choices=["publish"])
     parser.add_argument("--profile", default="laptop")
     options = parser.parse_args(arguments)

@@ -29,8 +29,8 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from fcl.images import read_counts, read_exr
-from fcl.runs import replacing
+from fcl.cameras.images import read_counts, read_exr
+from fcl.records.runs import replacing
 from fcl.stacks import INDICES
 
 VIEWS = ("center", "top", "bottom", "left", "right")

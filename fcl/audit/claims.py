@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from fcl.config import Config
-from fcl.runs import METHODS, READOUTS, closest, parse_weights, project_root
+from fcl.records.runs import METHODS, READOUTS, closest, parse_weights, project_root
 from fcl.scenes import CATEGORIES
 
 LEDGER = Path("experiments") / "claims.yml"

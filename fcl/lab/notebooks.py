@@ -1,6 +1,6 @@
 """Running notebooks strictly: they check their own parameters, and only a page that is complete has its name.
 
-python -m fcl.notebooks notebooks/train.ipynb page.ipynb --parameters '{"profile": "smoke", "setting": "D2"}'
+python -m fcl.lab.notebooks notebooks/train.ipynb page.ipynb --parameters '{"profile": "smoke", "setting": "D2"}'
 """
 
 import argparse
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fcl.runs import closest, project_root
+from fcl.records.runs import closest, project_root
 
 TYPES = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}  # what fits a declared type
 
@@ -148,7 +148,7 @@ def _own_sockets() -> Iterator[dict[str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one notebook. When it fails, say in three lines where to look, and exit with 1."""
-    parser = argparse.ArgumentParser(prog="python -m fcl.notebooks", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m fcl.lab.notebooks", description=main.__doc__)
     parser.add_argument("template", type=Path)
     parser.add_argument("page", type=Path)
     parser.add_argument("--parameters", type=json.loads, default={}, help="as JSON")

@@ -1,4 +1,4 @@
-"""Figures over the weights of a loss: the grid of Table B, its row and column, frontiers. Style as in fcl.plots."""
+"""Figures over the weights of a loss: the grid of Table B, its row and column, frontiers. Style as in fcl.report.plots."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fcl.plots import PAGE, QUIET, STYLE, look
-from fcl.tables import METRICS, NAMES
+from fcl.report.plots import PAGE, QUIET, STYLE, look
+from fcl.report.tables import METRICS, NAMES
 
 SHOWN = 1.2  # frontiers are drawn up to this times the baseline: beyond, a network has stopped to learn
 

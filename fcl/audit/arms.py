@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fcl.claims import METRICS, OF_CONFIG, Arm, Claim, config
+from fcl.audit.claims import METRICS, OF_CONFIG, Arm, Claim, config
 from fcl.closed_loop import next_start, trajectories
 from fcl.corner_cases import layer_indices, layer_switches, scored_scenes
 from fcl.metrics import evaluate
 from fcl.models import build_model
-from fcl.results import load_record, load_run, test_labels
-from fcl.runs import Weights, chosen_weights
-from fcl.tables import paper_table
+from fcl.records.results import load_record, load_run, test_labels
+from fcl.records.runs import Weights, chosen_weights
+from fcl.report.tables import paper_table
 
 COMMON_STARTS = 45  # of the 50 - m starts, those that every number of frames m up to 5 has
 CLOSED_LOOP = ("settles_right", "settles_wrong", "cycles", "reversal_rate")

@@ -1,9 +1,9 @@
 """The ledger of claims, computed from stored runs: on the terminal, as CSV and JSON, as HTML.
 
-    python -m fcl.ledger [--claims FILE] [--profile laptop] [--source results|runs]
+    python -m fcl.audit.ledger [--claims FILE] [--profile laptop] [--source results|runs]
 
 For the project's own claims on committed results it also writes figures/claims.json and .csv, and brings up to date what
-the README and the notebooks quote (fcl.quotes).
+the README and the notebooks quote (fcl.audit.quotes).
 """
 
 import argparse
@@ -21,10 +21,10 @@ from typing import Any
 
 import pandas as pd
 
-from fcl.arms import Printed, Stored
-from fcl.claims import LEDGER, METRICS, load_claims
-from fcl.runs import project_root
-from fcl.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTABLE, judge_all
+from fcl.audit.arms import Printed, Stored
+from fcl.audit.claims import LEDGER, METRICS, load_claims
+from fcl.audit.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTABLE, judge_all
+from fcl.records.runs import project_root
 
 WIDTH = 100  # columns of the terminal
 COLOURS = {SUPPORTED: "#cfe8f3", CONTRADICTED: "#f6d5b8", INCONCLUSIVE: "#f0f0f0", UNTESTABLE: "#ffffff"}
@@ -32,7 +32,7 @@ UNITS = {"relative": "%", "share": "points"}  # how effects are spoken of; nats 
 
 
 def ledger(source: str = "results", profile: str = "laptop", claims: Path | None = None) -> list[dict[str, Any]]:
-    """Every claim with its verdict: the mappings of `fcl.verdicts.judge_all`, null for NaN, six decimals.
+    """Every claim with its verdict: the mappings of `fcl.audit.verdicts.judge_all`, null for NaN, six decimals.
 
     source: results or runs. profile: what stands in for the laptop's, to try things with smoke. claims: another file.
     """
@@ -167,7 +167,7 @@ def _links(result: Mapping[str, Any], runs: str) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m fcl.ledger", description="Does it hold? Every claim, its verdict.")
+    parser = argparse.ArgumentParser(prog="python -m fcl.audit.ledger", description="Does it hold? Each claim, its verdict.")
     parser.add_argument("--claims", type=Path, help="claims of your own (default: experiments/claims.yml)")
     parser.add_argument("--profile", default="laptop", help="whose runs (default: laptop)")
     parser.add_argument("--source", default="results", choices=["results", "runs"])
@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"claims: {error}")
     print(terminal(results))
     if options.claims is None and (options.source, options.profile) == ("results", "laptop"):
-        from fcl.quotes import refresh
+        from fcl.audit.quotes import refresh
 
         if any(result["runs"] for result in results):
             write(results, project_root() / "figures")

@@ -17,9 +17,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from fcl.frontiers import at_equal_msd_star
-from fcl.plots import PAGE, QUIET, STYLE, look
-from fcl.results import read_results
-from fcl.runs import ResultsError
+from fcl.records.results import read_results
+from fcl.records.runs import ResultsError
+from fcl.report.plots import PAGE, QUIET, STYLE, look
 from fcl.stats import interval, paired_difference
 
 MATCHED = 8  # near agreement J = 8 JSD
@@ -30,7 +30,7 @@ VALUES = {"mean_entropy": "entropy (nats)", "msd_star": "MSD*", "tv": "TV", "mae
 def read_terms(folder: Path, seeds: str = "all", model: str = "afpe", focal_indices: int = 4) -> pd.DataFrame:
     """The runs of a folder of results (results/<profile>/<data>) with one divergence alone, and their baselines.
 
-    Rows of `fcl.results.read_results` of the settings for which both divergences are stored, with `run`
+    Rows of `fcl.records.results.read_results` of the settings for which both divergences are stored, with `run`
     ("<group>/<run>"), `term` (baseline, kld, jsd), `weight`, and `pull`: the weight, for JSD an eighth of it. Controls
     (other schedules, shuffled pairs) are left out. seeds is "all" or those wanted, as in "0 1". Raises ValueError for
     another text, ResultsError naming the folder and the command where a seed, or every setting with both divergences, is

@@ -1,8 +1,8 @@
 """What `make learnaf` and the batch do with the public photographs: fill the store, report on it, crop, and measure.
 
-    python -m fcl.photographs collect FOLDER
-    python -m fcl.photographs crop --split train --count 3072 --patch 64 --out data/laptop/learnaf/train
-    python -m fcl.photographs throughput
+    python -m fcl.cameras.photographs collect FOLDER
+    python -m fcl.cameras.photographs crop --split train --count 3072 --patch 64 --out data/laptop/learnaf/train
+    python -m fcl.cameras.photographs throughput
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fcl.cameras.learnaf_store import collect
 from fcl.classical import gradient_energy
 from fcl.learnaf import (
     CONFIDENCE,
@@ -27,7 +28,6 @@ from fcl.learnaf import (
     store_stacks,
     write_stacks,
 )
-from fcl.learnaf_store import collect
 from fcl.stacks import BatchSampler, FocalStacks
 
 PUBLISHED = {"train": 387_000, "test": 56_800}  # patches of the paper's data set; the public release is smaller
@@ -101,7 +101,7 @@ def throughput(stacks: FocalStacks, batches: int = 40, scenes: int = 32, slices:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fill the store, make a container of its patches, or measure how fast they are read."""
-    parser = argparse.ArgumentParser(prog="python -m fcl.photographs", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m fcl.cameras.photographs", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("collect", "crop", "throughput"):
         command = commands.add_parser(name)

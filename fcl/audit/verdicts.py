@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fcl import provenance
-from fcl.arms import Printed, Stored, complete_seeds, effects
-from fcl.claims import LEDGER, METRICS, Claim, deciding_words
-from fcl.runs import project_root
+from fcl.audit.arms import Printed, Stored, complete_seeds, effects
+from fcl.audit.claims import LEDGER, METRICS, Claim, deciding_words
+from fcl.records import provenance
+from fcl.records.runs import project_root
 from fcl.stats import detectable, holm, interval, p_above
 
 SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE = "supported", "contradicted", "inconclusive", "not testable here"
@@ -52,7 +52,7 @@ def decide(support: Sequence[float], contradiction: Sequence[float]) -> str:
 
 
 def run_tests(claim: Claim, source: Stored | Printed, seeds: Sequence[Any], above: Above = p_above) -> list[dict[str, Any]]:
-    """Every test of a claim on some seeds: its p values, and what lies behind them, in the units of fcl.claims.METRICS.
+    """Every test of a claim on some seeds: its p values, and what lies behind them, in units of fcl.audit.claims.METRICS.
 
     metric, of (which pair or setting, where tested one by one), direction, margin, n, effect, low, high, detectable, p of
     support, p of contradiction, spoilt: the runs of an effect that is not finite, which leaves the rest NaN.

@@ -15,9 +15,9 @@ import pandas as pd
 from PIL import Image
 from torch import nn
 
+from fcl.cameras.images import read_counts
 from fcl.checkpoints import load_model
 from fcl.classical import gradient_energy, hill_climb, zero_shift_correlation
-from fcl.images import read_counts
 from fcl.optics import FOCUS_DIOPTRES, FOCUS_DISTANCES_MM
 from fcl.simulator import simulate_stacks
 from fcl.stacks import INDICES, FocalStacks

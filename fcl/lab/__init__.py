@@ -1,0 +1,1 @@
+"""From experiments/ to trained and scored networks: what is run, in which order, and how far it is."""

@@ -1,0 +1,1 @@
+"""What runs leave on disk, and reading it again: identity, files, predictions, provenance."""

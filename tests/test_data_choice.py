@@ -22,6 +22,8 @@ def test_the_same_runs_in_a_place_of_their_own(monkeypatch):
     monkeypatch.setattr(plan, "PHOTOGRAPHS", "pyproject.toml")
     simulated, photographs = (plan.jobs("figures", "smoke", [0], data=data) for data in ("simulated", "learnaf"))
     assert [job.page.replace("/simulated/", "/learnaf/") for job in simulated] == [job.page for job in photographs]
+    everything = [plan.jobs("all-figures", "smoke", [0], data=data) for data in ("simulated", "learnaf")]
+    assert len(everything[0]) == len(everything[1]) > len(simulated)
     assert {job.parameters["data"] for job in photographs} == {"learnaf"}
     assert photographs[0].stacks == [f"data/smoke/learnaf/{split}/stacks.json" for split in ("train", "test")]
     validation = plan.jobs("weights", "smoke", [], data="learnaf")
@@ -51,7 +53,8 @@ def test_figures_and_tables_of_photographs_are_kept_apart(monkeypatch, tmp_path)
     simulated, photographs = (
         {path.name for path in render.section_notebooks(notebooks, data)} for data in ("simulated", "learnaf")
     )
-    assert "table_a.ipynb" in photographs < simulated and "simulated_stacks.ipynb" not in photographs
+    sections = {"table_a", "figure_b", "table_b", "table_c", "frontiers", "training_length"}
+    assert {f"{name}.ipynb" for name in sections} == photographs < simulated
 
 
 def test_every_table_and_figure_says_what_it_is_of(tmp_path):

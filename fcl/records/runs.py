@@ -155,26 +155,29 @@ def chosen_weights(
     chosen.pop("readout", None)
     if not set(methods) <= set(chosen) <= set(METHODS):
         found = f"has only {', '.join(list(chosen)[1:])}" if len(chosen) > 1 else "has no weights"
-        options = f"PROFILE={profile}" + ("" if data == "simulated" else f" DATA={data}")
         raise ValueError(f"experiments/weights.yml {found} for {weights_key(profile, data)}, {model}, {setting}. Choose "
-                         f"them first: `make weights {options}`; or name weights, such as msd4+kld4")
+                         f"them first: `{_choosing(profile, data)}`; or name weights, such as msd4+kld4")
     return {method: parse_weights(chosen[method]) for method in METHODS if method in methods}
 
 
-def chosen_readout(profile: str, model: str, setting: str) -> str:
+def chosen_readout(profile: str, model: str, setting: str, data: str = "simulated") -> str:
     """How the baseline of a setting with one frame is best read out, as chosen on validation stacks with the weights.
 
     One of `READOUTS`. Raises ValueError where the file doesn't name it.
     """
-    chosen = _chosen(profile, model, setting, "simulated").get("readout")
+    chosen = _chosen(profile, model, setting, data).get("readout")
     if chosen not in READOUTS:
-        raise ValueError(f"experiments/weights.yml has the readout {chosen!r} for {profile}, {model}, {setting} instead "
-                         f"of one of {', '.join(READOUTS)}. Choose it: `make weights PROFILE={profile}`")
+        raise ValueError(f"experiments/weights.yml has the readout {chosen!r} for {weights_key(profile, data)}, {model}, "
+                         f"{setting} instead of one of {', '.join(READOUTS)}. Choose it: `{_choosing(profile, data)}`")
     return chosen
 
 
 def _chosen(profile: str, model: str, setting: str, data: str) -> dict[str, str]:
     return dict(_experiments("weights.yml").get(weights_key(profile, data), {}).get(model, {}).get(setting, {}))
+
+
+def _choosing(profile: str, data: str) -> str:
+    return f"make weights PROFILE={profile}" + ("" if data == "simulated" else f" DATA={data}")
 
 
 def resolve_methods(

@@ -18,14 +18,6 @@ from fcl.stacks import FocalStacks
 from fcl.training import predict
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class Told(nn.Module):
     """Answers by a function of the starts and of the slices it sees."""
 

@@ -14,14 +14,6 @@ from fcl.stacks import FocalStacks
 FOCUS = optics.FOCUS_DIOPTRES
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def world(layers, dioptres, position=(0.0, 0.0), patch=64, noise=(0.0, 0.0)):
     """A scene from (radiance, opacity) arrays (h, w), far to near."""
     radiance, opacity = (np.stack(part).astype(np.float32) for part in zip(*layers))

@@ -51,6 +51,8 @@ def read_tensors(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[
     """
     try:
         with safe_open(path, "pt") as file:
+            if "config" not in (file.metadata() or {}):
+                raise ValueError(f"{path} is no checkpoint of this project: it holds no config")
             names = [name for name in file.keys() if name.startswith(prefix)]
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}, file.metadata()
     except SafetensorError as error:
@@ -72,8 +74,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     tensors, about = read_tensors(path, "curve")
     if not tensors:
         raise ValueError(f"{path} is a kept network: it holds no training curve")
-    config = Config(**json.loads(about["config"]))
-    return Checkpoint(config, unpack_curve(tensors[""]), float(about["seconds"]))
+    return Checkpoint(_config(about), unpack_curve(tensors[""]), float(about["seconds"]))
+
+
+def _config(about: dict[str, str]) -> Config:
+    return Config(**json.loads(about["config"]))
 
 
 def new_model(config: Config, device: torch.device | str = "cpu") -> nn.Module:
@@ -91,7 +96,8 @@ def save_model(model: nn.Module, config: Config, path: Path) -> None:
 def load_model(path: Path, device: torch.device | str = "cpu") -> nn.Module:
     """The network of a checkpoint or a kept one, in evaluation mode, with its Config as `model.config`."""
     weights, about = read_tensors(path, "model.")
-    model = new_model(Config(**json.loads(about["config"])), device)
+    config = _config(about)
+    model = new_model(config, device)
     model.load_state_dict(weights)
-    model.config = Config(**json.loads(about["config"]))
+    model.config = config
     return model.eval()

@@ -5,6 +5,7 @@ would be five times as much. What is mapped belongs to the system's page cache: 
 """
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -58,16 +59,23 @@ class Crops:
     @classmethod
     def load(cls, folder: Path) -> "Crops":
         """What `save` wrote. Errors as for Crops."""
-        with np.load(Path(folder) / FILE) as saved:
-            flags = {name: saved[name].item() for name in ("patch", "halved", "transposed", "mirrored")}
-            return cls([Path(folder, file) for file in saved["files"]], saved["places"], **flags)
+        path = Path(folder) / FILE
+        try:
+            with np.load(path) as saved:
+                flags = {name: saved[name].item() for name in ("patch", "halved", "transposed", "mirrored")}
+                files, places = saved["files"], saved["places"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is spoilt ({error}): remove its folder, and it is made again") from None
+        return cls([Path(folder, file) for file in files], places, **flags)
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, index) -> np.ndarray:
-        """As of an array; only what the first two axes select is read."""
+        """As of an array, but without `...` and `None`; only what the first two axes select is read."""
         index = index if isinstance(index, tuple) else (index,)
+        if any(part is Ellipsis or part is None for part in index):
+            raise IndexError("crops take neither ... nor None as an index")
         grid = self.shape[:2]
         stacks = np.broadcast_to(np.arange(grid[0])[:, None], grid)[index[:2]]
         indices = np.broadcast_to(np.arange(grid[1]), grid)[index[:2]]

@@ -10,6 +10,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fcl.metrics import errors
+
 
 def at_equal_msd_star(treatment: ArrayLike, control: ArrayLike) -> tuple[float, float, float]:
     """Read two frontiers where both are equally consistent: MSD*, the treatment's value, the control's.
@@ -50,5 +52,5 @@ def bias_and_variance(predictions: ArrayLike, labels: ArrayLike) -> tuple[np.nda
     focal index. A consistency loss lowers the second; whether it pays with the first is the question.
     predictions (stacks, starts) and labels (stacks,) are integers.
     """
-    errors = np.asarray(predictions, dtype=np.float64) - np.asarray(labels, dtype=np.float64)[:, None]
-    return errors.mean(axis=1) ** 2, errors.var(axis=1)
+    found = errors(predictions, labels)
+    return found.mean(axis=1) ** 2, found.var(axis=1)

@@ -68,7 +68,8 @@ def split_captures(captures: Sequence[dict], split: str) -> tuple[list[dict], li
     shared = [capture for capture in others if scene(capture) in tested]
     held_out = sorted({scene(capture) for capture in others} - tested)[9::10]
     mine = [
-        capture for capture in others if capture not in shared and (scene(capture) in held_out) == (split == "validation")
+        capture for capture in others
+        if scene(capture) not in tested and (scene(capture) in held_out) == (split == "validation")
     ]
     return mine, shared
 
@@ -150,6 +151,8 @@ def store_stacks(
     seed: int = 0,
 ) -> FocalStacks:
     """Patches of a store. Arguments and errors as for `learnaf_stacks`."""
+    if count is not None and (not isinstance(count, int) or count < 1):
+        raise ValueError(f"count must be a whole number of patches, at least 1, not {count!r}")
     captures = read_store(store, view)
     black, white = levels(captures)
     transposed, mirrored = orientation(captures)
@@ -157,7 +160,8 @@ def store_stacks(
     if not mine:
         raise ValueError(
             f"{Path(store) / view} has no captures for the split {split}: it holds "
-            f"{', '.join(sorted({capture['folder'].parent.name for capture in captures}))}"
+            f"{', '.join(sorted({capture['folder'].parent.name for capture in captures}))}, and validation is every tenth "
+            "scene of the training folders"
         )
     table = patch_table(mine, patch, stride, transposed, mirrored)
     kept = table[table.confidence >= confidence]

@@ -55,7 +55,7 @@ def ordinal_loss(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Te
 def kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     """Kullback-Leibler divergence of p from q, in this direction.
 
-        KL(p||q) = sum_k p_k (log p_k - log q_k)  >= 0
+        KL(p||q) = sum_k p_k (log p_k - log q_k)  >= 0, up to rounding
 
     Args: p_logits and q_logits (..., n), finite; the leading axes broadcast.
     Returns: (...), in nats.
@@ -161,8 +161,8 @@ def _describe(tensor: Tensor) -> str:
 
 
 def _require_logits(logits: Tensor, shape: str) -> None:
-    """Raise ValueError unless there are as many axes as letters in `shape`, written as in the legend."""
-    if not logits.is_floating_point() or logits.dim() != shape.count(",") + 1 or logits.shape[-1] == 0:
+    """Raise ValueError unless there are as many axes as letters in `shape`, and only the first may be empty."""
+    if not logits.is_floating_point() or logits.dim() != shape.count(",") + 1 or 0 in logits.shape[1:]:
         raise ValueError(f"logits must be floating point of shape {shape}, got {_describe(logits)}")
 
 

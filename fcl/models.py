@@ -51,7 +51,7 @@ def parse_setting(text: str) -> Setting:
     >>> parse_setting("D3").starts
     47
     """
-    match = re.fullmatch(r"([DI])([1-5]|\*)", text)
+    match = re.fullmatch(r"([DI])([1-5]|\*)", str(text))
     if match is None:
         raise ValueError(f"setting must be one of D1..D5, D*, I1..I5, I*, got {text!r}")
     views, frames = match.groups()
@@ -72,7 +72,7 @@ def build_model(
     for name, value, known in (("model", model, MODELS), ("backbone", backbone, BACKBONES)):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    if not 0 < width < math.inf:
+    if not isinstance(width, (int, float)) or not 0 < width < math.inf:
         raise ValueError(f"width must be a positive number, got {width!r}")
     observed = parse_setting(setting)
     with torch.random.fork_rng(devices=[]):  # torch draws weights of its own here: they are replaced below

@@ -45,10 +45,13 @@ class RenderedStacks:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over seed, shape, labels and positions: which data a run has seen."""
+        """SHA-256 over seed, shape, labels, positions and scenes: which data a run has seen."""
         digest = hashlib.sha256(f"rendered {self.seed} {tuple(self.slices.shape)}".encode())
         digest.update(self.labels.tobytes())
         digest.update(self.positions.tobytes())
+        for values in (self.scenes.dioptres, self.scenes.noise, self.scenes.radiance, self.scenes.opacity):
+            for scene in values:  # one at a time: on a GPU, all together would need as much memory again here
+                digest.update(scene.cpu().numpy().tobytes())
         return digest.hexdigest()
 
     def observe(self, stacks: np.ndarray, starts: np.ndarray, frames: int = 1) -> Tensor:

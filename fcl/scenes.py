@@ -153,7 +153,7 @@ def make_scene(seed: int, index: int, patch: int = 128, category: str | None = N
     """
     if category is not None and category not in CATEGORIES:
         raise ValueError(f"category must be one of {', '.join(CATEGORIES)}, not {category!r}")
-    if patch < 4 or patch % 4:
+    if not isinstance(patch, (int, np.integer)) or patch < 4 or patch % 4:
         raise ValueError(f"patch must be a positive multiple of 4 px, not {patch!r}")
     category = category or CATEGORIES[index % len(CATEGORIES)]
     rng = generator(seed, "scene", index)

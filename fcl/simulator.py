@@ -12,6 +12,7 @@ along it.
 """
 
 import argparse
+import math
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -152,8 +153,10 @@ def simulate_stacks(count: int, seed: int, patch: int = 128, category: str | Non
     instead of held in memory; several processes need one. Raises ValueError for an unknown category, an
     impossible patch or count, and for several processes without a folder.
     """
-    if count < 1 or processes < 1:
-        raise ValueError(f"count and processes must be at least 1, not {count!r} and {processes!r}")
+    if not (isinstance(count, int) and isinstance(processes, int)) or count < 1 or processes < 1:
+        raise ValueError(f"count and processes must be whole numbers, at least 1, not {count!r} and {processes!r}")
+    if not 0 <= breathing < math.inf:
+        raise ValueError(f"breathing must be 0 or more, 1 for that of the lens, not {breathing!r}")
     if processes > 1 and folder is None:
         raise ValueError("several processes need a folder to write their stacks to")
     make_scene(seed, 0, patch, category)  # complains about wrong arguments before anything is written

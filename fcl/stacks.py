@@ -56,6 +56,10 @@ class FocalStacks:
         for name, shape in (("labels", (count,)), ("positions", (count, 2)), ("categories", (count,))):
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} must have shape {shape} to go with the slices, not {getattr(self, name).shape}")
+        if not np.issubdtype(self.labels.dtype, np.integer):
+            raise ValueError(f"labels must be integers, not {self.labels.dtype}")
+        if not (np.abs(self.positions) <= 1).all():
+            raise ValueError("positions must be (x, y) in [-1, 1] over the full frame")
         if count and not (0 <= self.labels.min() and self.labels.max() < INDICES):
             raise ValueError(f"labels must be focal indices 0..{INDICES - 1}, not {self.labels.min()}..{self.labels.max()}")
         if not self.white > self.black:
@@ -75,9 +79,11 @@ class FocalStacks:
 
     def observe(self, stacks: np.ndarray, starts: np.ndarray, frames: int = 1) -> Tensor:
         """Normalised float32 slices (B, m, 2, H, W) that a lens at `starts` (B,) sees in `frames` consecutive
-        frames.
+        frames. IndexError for a start below 0, or frames beyond the last index.
         """
         frame = np.asarray(starts)[:, None] + np.arange(frames)
+        if frame.min(initial=0) < 0:
+            raise IndexError(f"starts must be at least 0, not {frame.min()}")
         counts = torch.from_numpy(self.slices[np.asarray(stacks)[:, None], frame])
         return counts.float().sub_(self.black).div_(self.white - self.black)
 

@@ -25,8 +25,9 @@ def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     (2.0, 2.484)
     """
     values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"interval needs a list of at least one value, got an array of shape {values.shape}")
+    if values.ndim != 1 or len(values) == 0 or not 0 < level < 1:
+        raise ValueError(f"interval needs a list of at least one value and a level between 0 and 1, got an array of shape "
+                         f"{values.shape} and {level}")
     if len(values) == 1:
         return float(values[0]), math.nan
     spread = values.std(ddof=1) / math.sqrt(len(values))
@@ -62,11 +63,11 @@ def p_above(values: ArrayLike, bound: float = 0.0) -> float:
         p = 2 (1 - T((mean - bound) sqrt(n) / s)),  T of Student's t with n - 1 degrees of freedom
 
     So p < 0.05 says that the whole 95 % interval of `interval` lies above. values (n,), n > 1. 1 if the mean doesn't lie
-    above; 0 if it does and all values are equal.
+    above; 0 if it does and all values are equal. Raises ValueError for fewer than two values, or NaN.
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = _several(values)
     gap, spread = values.mean() - bound, values.std(ddof=1) / math.sqrt(len(values))
-    if not gap > 0:
+    if gap <= 0:
         return 1.0
     return float(2 * student_t.sf(gap / spread, len(values) - 1)) if spread else 0.0
 
@@ -75,12 +76,19 @@ def detectable(values: ArrayLike, level: float = 0.95, power: float = 0.8) -> fl
     """The smallest true mean whose interval would lie above 0 with probability `power`, by noncentral Student's t.
 
     d s / sqrt(n), where 1 - T_d(t(n - 1, (1 + level) / 2)) = power and T_d has noncentrality d. values (n,), n > 1: what
-    counts is how many they are and how they spread, s; the result is in their unit.
+    counts is how many they are and how they spread, s; the result is in their unit. ValueError as for `p_above`.
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = _several(values)
     least = student_t.ppf((1 + level) / 2, len(values) - 1)
     shift = brentq(lambda d: nct.sf(least, len(values) - 1, d) - power, 0, 3 * least + 5)
     return float(shift * values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def _several(values: ArrayLike) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError(f"two or more finite values are needed, got {values.tolist()}")
+    return values
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -110,7 +118,8 @@ def sign_ambiguity_floor(labels: ArrayLike | None = None, indices: int = 49) -> 
 
     Without labels, p is uniform and the floor 9800 / 49^2 = 4.08. With labels (stacks,) int, it is estimated
     for stacks like these: for each stack, the likelier label is the one more frequent among the other stacks
-    (counting its own label too would look like knowledge of the side). Starts are uniform over all indices.
+    (counting its own label too would look like knowledge of the side). Starts are uniform over all indices. Raises
+    ValueError for labels that are no focal indices.
 
     >>> round(sign_ambiguity_floor(), 2)
     4.08
@@ -118,7 +127,10 @@ def sign_ambiguity_floor(labels: ArrayLike | None = None, indices: int = 49) -> 
     starts = np.arange(indices)
     if labels is None:
         return float(sum(2 * np.arange(1, min(s, indices - 1 - s) + 1).sum() for s in starts) / indices**2)
-    labels = np.asarray(labels, dtype=np.int64)
+    labels = np.asarray(labels)
+    if not (labels.size and np.issubdtype(labels.dtype, np.integer) and labels.min() >= 0 and labels.max() < indices):
+        raise ValueError(f"labels must be focal indices 0..{indices - 1}, at least one, not {labels.dtype} {labels}")
+    labels = labels.astype(np.int64)
     count = np.bincount(labels, minlength=indices)
     mirrored = 2 * starts - labels[:, None]  # (stacks, starts): the label that would look the same
     doubt = (mirrored >= 0) & (mirrored < indices) & (mirrored != labels[:, None])

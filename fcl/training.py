@@ -43,8 +43,8 @@ from fcl.records import runs
 from fcl.stacks import BatchSampler, FocalStacks
 
 __all__ = [
-    "Config", "Predictions", "Step", "TrainingDiverged", "generator", "learning_rate", "load_model",
-    "predict", "read_checkpoint", "save_model", "score_run", "shuffle_pairs", "torch_generator", "train",
+    "Config", "Predictions", "Step", "TrainingDiverged", "learning_rate", "load_model", "predict",
+    "read_checkpoint", "save_model", "score_run", "shuffle_pairs", "train",
 ]
 
 WARM_UP = 0.3  # fraction of a one-cycle schedule that rises
@@ -199,7 +199,8 @@ class _Run:
                      for name, value in asdict(asked).items() if found.get(name) != value]
         if differing:
             raise ValueError(f"{path} belongs to another run, with {', '.join(differing)}: move it away")
-        if "curve" not in tensors or any(f"dropout.{kind}" not in tensors for kind in self.dropout):
+        begun = {name.removeprefix("dropout.") for name in tensors if name.startswith("dropout.")}
+        if "curve" not in tensors or begun != set(self.dropout):
             raise ValueError(f"{path} can't be continued: it is a kept network or began on another device")
         parameters = list(self.model.parameters())
         for name, value in tensors.items():
@@ -275,9 +276,12 @@ def predict(model: nn.Module, stacks: FocalStacks, setting: str, *, batch: int =
             progress: Callable[[int, int], None] | None = None) -> Predictions:
     """Predict from every start of every stack: arrays (stacks, starts). Leaves the model in evaluation mode.
 
-    `progress(done, total)` is called after each batch, in samples.
+    `progress(done, total)` is called after each batch, in samples. Raises ValueError for a network of another setting,
+    and for answers that are not finite.
     """
     observed, device = parse_setting(setting), next(model.parameters()).device
+    if getattr(model, "setting", observed) != observed:
+        raise ValueError(f"the network is made for {model.setting.views} with {model.setting.frames} frames, not {setting}")
     scenes, starts = (axis.reshape(-1) for axis in np.indices((len(stacks), observed.starts)))
     index = torch.arange(N, dtype=torch.float32, device=device)
     kinds = np.uint8, np.float16, np.float16, np.uint8
@@ -288,6 +292,8 @@ def predict(model: nn.Module, stacks: FocalStacks, setting: str, *, batch: int =
         inputs = (stacks.observe(scenes[part], starts[part], observed.frames), torch.from_numpy(starts[part]),
                   torch.from_numpy(stacks.positions[scenes[part]]))
         log_p = model(*(values.to(device) for values in inputs)).float().log_softmax(-1)  # (B, N)
+        if not log_p.isfinite().all():
+            raise ValueError("the network's answers are not finite: its weights or the stacks' positions are spoilt")
         p = log_p.exp()
         median = (p.cumsum(-1) < 0.5).sum(-1)  # the first index that has half of the probability at or below it
         values = log_p.argmax(-1), (p * index).sum(-1), -(p * log_p).sum(-1), median

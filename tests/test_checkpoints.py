@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny import TINY, assert_same_state, finish, random_stacks
 
 from fcl import training
@@ -47,6 +48,10 @@ def test_an_unfinished_trunk_a_kept_network_and_half_a_file_are_refused(stacks, 
     for read in (load_model, read_checkpoint, lambda path: finish(BASELINE, stacks, checkpoint=path)):
         with pytest.raises(ValueError, match="half of one"):
             read(tmp_path / "half")
+    save_file({"model.weight": torch.zeros(2)}, tmp_path / "foreign")
+    for read in (load_model, read_checkpoint):
+        with pytest.raises(ValueError, match="no checkpoint of this project"):
+            read(tmp_path / "foreign")
     with pytest.raises(FileNotFoundError):
         finish(TINY, stacks, trunk=tmp_path / "nowhere")
 
@@ -102,6 +107,16 @@ def test_kept_networks_and_checkpoints_load_as_the_same_network(stacks, tmp_path
     assert any(
         not torch.equal(untrained.state_dict()[name], value) for name, value in model.state_dict().items()
     )
+
+
+def test_no_index_is_made_of_nan_or_by_the_wrong_network():
+    model = new_model(TINY)
+    with pytest.raises(ValueError, match="made for D with 1 frames, not I1"):
+        predict(model, random_stacks(2), "I1")
+    with torch.no_grad():
+        model.backbone.body[-1].weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="answers are not finite"):
+        predict(model, random_stacks(2), "D1")
 
 
 @pytest.mark.parametrize("setting", ["D1", "I3", "D*"])

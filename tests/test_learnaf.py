@@ -1,6 +1,7 @@
 """The public data set, on a miniature in its real layout: what is read, against slow direct versions."""
 
 import os
+import shutil
 import tracemalloc
 from dataclasses import replace
 
@@ -70,6 +71,20 @@ def test_any_index_gives_what_an_array_would(miniature):
     assert [np.array_equal(one, other) for one, other in zip(slices, array)] == [True] * len(array)
     with pytest.raises(IndexError):
         slices[len(array)]
+
+
+def test_wrong_indices_counts_and_files_of_crops(miniature, tmp_path):
+    stacks = learnaf_stacks(miniature)
+    for index in ((..., 0), (0, None)):
+        with pytest.raises(IndexError, match="neither ... nor None"):
+            stacks.slices[index]
+    for count in (0, -1, 1.5):
+        with pytest.raises(ValueError, match="count must be a whole number of patches"):
+            learnaf_stacks(miniature, count=count)
+    write_stacks(stacks, tmp_path)
+    (tmp_path / "crops.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="crops.npz is spoilt"):
+        FocalStacks.load(tmp_path)
 
 
 def test_patches_below_the_confidence_are_dropped(miniature):
@@ -151,6 +166,18 @@ def test_a_stopped_pass_goes_on(miniature, tmp_path, monkeypatch):
     assert len(read) == 60 + 2 * 99 - 59
     stacks, expected = learnaf.store_stacks(tmp_path / "store"), learnaf_stacks(miniature)
     assert stacks.digest == expected.digest and np.array_equal(stacks.slices[1], expected.slices[1])
+
+
+def test_spoilt_and_missing_captures_are_made_again(miniature, tmp_path):
+    packed, store = pack(miniature, tmp_path / "packed"), tmp_path / "store"
+    for root in (miniature, packed):
+        assert collect(root, store) == {}
+        expected = learnaf.store_stacks(store).slices[1]
+        frames = next(store.glob("center/train1/*/frames.npy"))
+        frames.write_bytes(b"spoilt")
+        assert collect(root, store) == {} and np.array_equal(learnaf.store_stacks(store).slices[1], expected)
+        shutil.rmtree(frames.parent)
+        assert collect(root, store) == {} and np.array_equal(learnaf.store_stacks(store).slices[1], expected)
 
 
 def test_changed_files_are_read_again(root):

@@ -39,7 +39,7 @@ def test_the_terminal_s_table_fits_and_says_everything():
     text = ledger.terminal([RESULT, RESULT | partial, RESULT | {"tests": [], "seeds": [], "verdict": UNTESTABLE}])
     assert max(map(len, text.splitlines())) <= ledger.WIDTH
     assert "1 of 2 seeds are missing" in " ".join(text.split()) and "2 of 2" in text
-    assert text.endswith("3 claims: 1 supported, 0 contradicted, 1 inconclusive, 1 not testable here.")
+    assert text.endswith("1 supported, 0 contradicted, 1 inconclusive, 1 not testable here (1 lack runs).")
 
 
 def test_html_links_each_run_s_folder():

@@ -282,7 +282,7 @@ def test_a_temperature_that_is_not_positive_is_refused(temperature):
 
 
 @pytest.mark.parametrize("logits", [torch.zeros(4, 49), torch.zeros(1, 2, 4, 49), torch.zeros(2, 4, 0),
-                                    torch.zeros(2, 4, 49, dtype=torch.long)])
+                                    torch.zeros(2, 0, 49), torch.zeros(2, 4, 49, dtype=torch.long)])
 @pytest.mark.parametrize("loss", CONSISTENCY)
 def test_wrong_logits_are_refused(loss, logits):
     with pytest.raises(ValueError, match=r"logits must be floating point of shape \(S, F, n\), got torch"):

@@ -111,6 +111,9 @@ def test_answers_and_errors(tmp_path, network):
         (lambda folder: (folder / "slice_03.png").rename(folder / "left.png"), "1 left and 0 right images among 49"),
         (lambda folder: (folder / "stack.json").write_text('{"focus_mm": [-1]}'), "49 positions and 1 focus distances"),
         (lambda folder: (folder / "stack.json").write_text('{"label": 49}'), "labels must be focal indices 0..48"),
+        (lambda folder: (folder / "stack.json").write_text("{"), "stack.json should be like"),
+        (lambda folder: (folder / "stack.json").write_text("[1]"), "stack.json should be like"),
+        (lambda folder: (folder / "stack.json").write_text('{"focus_mm": ["near"]}'), "stack.json should be like .*near"),
     ],
 )
 def test_wrong_sweeps(tmp_path, spoil, message):
@@ -120,11 +123,26 @@ def test_wrong_sweeps(tmp_path, spoil, message):
         own_stack.own_stack(folder)
 
 
+def test_numbers_in_names_are_numbers(tmp_path):
+    images = pictures(12)
+    assert np.array_equal(read_sweep(sweep(tmp_path / "s", images, "img{}.png"))[0][:, 0], images)
+
+
+def test_left_and_right_are_paired_by_name(tmp_path):
+    for side, first in (("left", 1), ("right", 2)):
+        for number, image in enumerate(pictures(3), first):
+            Image.fromarray(image).save(tmp_path / f"{side}_{number}.png")
+    with pytest.raises(ValueError, match="left_1.png and right_2.png should be one position"):
+        read_sweep(tmp_path)
+
+
 def test_wrong_regions(tmp_path):
     folder = sweep(tmp_path / "s", pictures())
     for corner in ((-1, 0), (20, 0), (0, 40)):
         with pytest.raises(ValueError, match="a region of 64 px at row .* doesn't fit into images of 100 x 80"):
             own_stack.own_stack(folder, corner=corner)
+    with pytest.raises(ValueError, match="patch must be at least 1 px, not 0"):
+        own_stack.own_stack(folder, patch=0)
     with pytest.raises(ValueError, match="no PNG or TIFF images in .*nowhere"):
         read_sweep(tmp_path / "nowhere")
 

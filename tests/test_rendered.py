@@ -33,6 +33,14 @@ def test_scenes_labels_and_positions_are_the_stored_ones(rendered, stored):
     assert np.array_equal(rendered.labels, stored.labels) and np.array_equal(rendered.positions, stored.positions)
 
 
+def test_the_digest_tells_scenes_apart(rendered):
+    other = RenderedStacks(COUNT, SEED, PATCH)
+    assert other.digest == rendered.digest
+    other = RenderedStacks(COUNT, SEED, PATCH)
+    other.scenes.radiance[3] *= 0.5
+    assert other.digest != rendered.digest
+
+
 def test_without_noise_the_slices_are_the_stored_ones():
     """Up to one count, where another order of the same sums rounds the other way."""
     quiet, scenes, starts = RenderedStacks(4, SEED, PATCH), np.array([3, 0, 3]), np.array([0, 11, 40])

@@ -260,8 +260,11 @@ def test_sharpest_slice_is_the_label():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"count": 0}, "count and processes must be at least 1"),
-        ({"processes": 0}, "count and processes must be at least 1"),
+        ({"count": 0}, "count and processes must be whole numbers, at least 1"),
+        ({"count": 2.0}, "count and processes must be whole numbers"),
+        ({"processes": 0}, "count and processes must be whole numbers, at least 1"),
+        ({"breathing": float("nan")}, "breathing must be 0 or more"),
+        ({"patch": 16.0}, "patch must be a positive multiple of 4 px, not 16.0"),
         ({"processes": 2}, "need a folder"),
         ({"patch": 30}, "patch must be a positive multiple of 4 px, not 30"),
         ({"category": "sunny"}, "category must be one of plain, multi_depth, dark"),

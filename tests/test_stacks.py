@@ -63,9 +63,9 @@ def test_digest_is_the_hash_of_what_a_run_sees(tmp_path):
         == FocalStacks.load(tmp_path / "s").digest
         == expected
     )
-    for name in ("slices", "labels", "positions"):
+    for name, value in (("slices", 7), ("labels", 7), ("positions", 0.7)):
         other = arrays()
-        other[name].flat[-1] = 7
+        other[name].flat[-1] = value
         assert FocalStacks(**other).digest != expected
 
 
@@ -114,6 +114,10 @@ def test_a_folder_of_other_things_is_never_replaced(tmp_path):
         ({"labels": np.zeros(4, np.int64)}, r"labels must have shape \(5,\)"),
         ({"labels": np.full(5, 49)}, r"labels must be focal indices 0..48, not 49..49"),
         ({"labels": np.full(5, -1)}, r"labels must be focal indices"),
+        ({"labels": np.full(5, 33.5)}, "labels must be integers, not float64"),
+        ({"labels": np.array(["19"] * 5)}, "labels must be integers"),
+        ({"positions": np.full((5, 2), 7, np.float32)}, r"positions must be \(x, y\) in \[-1, 1\]"),
+        ({"positions": np.full((5, 2), np.nan, np.float32)}, r"positions must be"),
         ({"positions": np.zeros((5, 3), np.float32)}, r"positions must have shape \(5, 2\)"),
         ({"categories": np.array(["plain"])}, r"categories must have shape \(5,\)"),
         ({"white": 64.0}, "white level 64.0 must be above the black level 64.0"),
@@ -144,6 +148,8 @@ def test_observe_is_the_slow_loop(frames, tmp_path):
 def test_observe_beyond_the_last_slice():
     with pytest.raises(IndexError):
         FocalStacks(**arrays()).observe(np.array([0]), np.array([47]), 3)
+    with pytest.raises(IndexError, match="starts must be at least 0, not -1"):
+        FocalStacks(**arrays()).observe(np.array([0]), np.array([-1]))
 
 
 def sampler(seed=0, stacks=24, scenes=8, slices=4, starts=47):

@@ -31,6 +31,15 @@ def test_one_value_has_no_interval_and_none_is_an_error():
     assert mean == 3.5 and np.isnan(half)
     with pytest.raises(ValueError, match="at least one value"):
         stats.interval([])
+    with pytest.raises(ValueError, match="a level between 0 and 1"):
+        stats.interval([1.0, 2.0], 95)
+    for test in (stats.p_above, stats.detectable):
+        for values in ([1.0], [np.nan, 1.0, 2.0]):
+            with pytest.raises(ValueError, match="two or more finite values"):
+                test(values)
+    for labels in ([], [3.7, 4.2], [60, 3]):
+        with pytest.raises(ValueError, match="labels must be focal indices 0..48"):
+            stats.sign_ambiguity_floor(labels)
 
 
 def test_paired_difference_agrees_with_scipy_and_wants_pairs():

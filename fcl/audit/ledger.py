@@ -102,7 +102,9 @@ def summary(results: Sequence[Mapping[str, Any]]) -> str:
     """How many claims have which verdict."""
     count = Counter(result["verdict"] for result in results)
     parts = [f"{count[verdict]} {verdict}" for verdict in (SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE)]
-    return f"{len(results)} claim{'s' * (len(results) != 1)}: {', '.join(parts)}."
+    waiting = sum(result["verdict"] == UNTESTABLE and bool(result["seeds_wanted"]) for result in results)
+    runs = f" ({waiting} lack runs)" if waiting else ""
+    return f"{len(results)} claim{'s' * (len(results) != 1)}: {', '.join(parts)}{runs}."
 
 
 def terminal(results: Sequence[Mapping[str, Any]]) -> str:

@@ -57,8 +57,12 @@ def block(results: Sequence[dict[str, Any]]) -> str:
     if others:
         lines += ["", "Contradicted among the others:", ""]
         lines += [f"- {result['claim']} (`{result['id']}`): {evidence(result)}" for result in others]
-    without = [f"`{result['id']}`" for result in results if result["verdict"] == UNTESTABLE]
-    return "\n".join([*lines, "", f"Not testable here: {', '.join(without) or 'none'}."])
+    untested = [result for result in results if result["verdict"] == UNTESTABLE]
+    for words, waiting in (("Not testable here", False), ("Without runs yet", True)):
+        names = [f"`{result['id']}`" for result in untested if bool(result["seeds_wanted"]) == waiting]
+        if names:
+            lines += ["", f"{words}: {', '.join(names)}."]
+    return "\n".join(lines)
 
 
 def requoted(text: str, folder: Path) -> str:

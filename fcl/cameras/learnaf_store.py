@@ -222,7 +222,14 @@ def _inside(path: Path, root: Path) -> None:
 
 def _is_done(folder: Path, origin: str) -> bool:
     about = folder / "capture.json"
-    return about.exists() and json.loads(about.read_text())["origin"] == origin
+    if not about.exists() or json.loads(about.read_text())["origin"] != origin:
+        return False
+    try:
+        for name in ("frames", "depth", "confidence"):
+            np.load(folder / f"{name}.npy", mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return True
 
 
 def _take_folder(root: Path, top: Path, store: Path, view: str, images: str, progress: bool) -> dict[str, str]:
@@ -268,7 +275,7 @@ def _take_archive(root: Path, archive: Path, store: Path, view: str, images: str
     origin = f"{archive.name} {state.st_size} {state.st_mtime_ns} {images}"
     record = store / f"{archive.name}.json"  # once the archive has been read to its end
     about = json.loads(record.read_text()) if record.exists() else {"origin": None}
-    if about["origin"] == origin:
+    if about["origin"] == origin and all(_is_done(store / top / capture, origin) for capture in about["captures"]):
         return about["left_out"]
     intakes: dict[str, Intake | None] = {}  # None: it is in the store already
     wanted: dict[str, dict[str, str]] = {}  # capture -> path below the top folder -> part
@@ -305,5 +312,6 @@ def _take_archive(root: Path, archive: Path, store: Path, view: str, images: str
         left_out.setdefault(archive.name, f"{archive} holds no images of captures")
     if archive.name not in left_out:
         with replacing(record) as temporary:
-            temporary.write_text(json.dumps({"origin": origin, "left_out": left_out}) + "\n")
+            taken = [capture for capture, intake in intakes.items() if intake is None or not intake.problem]
+            temporary.write_text(json.dumps({"origin": origin, "left_out": left_out, "captures": taken}) + "\n")
     return left_out

@@ -6,7 +6,9 @@ against each other along the rows. A file stack.json may say {"focus_mm": [...],
 default the 49 of the public data set, and the true focal index, where it is known.
 """
 
+import glob
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,7 +36,7 @@ def read_sweep(folder: Path | str) -> tuple[np.ndarray, dict]:
     disagree.
     """
     folder = Path(folder)
-    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    files = sorted((path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES), key=_by_number)
     if not files:
         raise ValueError(f"no PNG or TIFF images in {folder}: name the folder of one focal sweep")
     sides = [[path for path in files if side in path.stem.lower()] for side in ("left", "right")]
@@ -44,6 +46,10 @@ def read_sweep(folder: Path | str) -> tuple[np.ndarray, dict]:
             f"{folder} holds {len(sides[0])} left and {len(sides[1])} right images among {len(files)}: each position "
             "needs one of both"
         )
+    for left, right in zip(*sides):
+        if left.stem.lower().replace("left", "") != right.stem.lower().replace("right", ""):
+            raise ValueError(f"{folder}: {left.name} and {right.name} should be one position, but their names differ in "
+                             "more than left and right")
     images = [[read_counts(path.read_bytes(), path) for path in pair] for pair in zip(*views, strict=True)]
     first = images[0][0]
     for pair, read in zip(zip(*views), images):
@@ -53,8 +59,21 @@ def read_sweep(folder: Path | str) -> tuple[np.ndarray, dict]:
                     f"{path} is {image.shape[1]} x {image.shape[0]}, {8 * image.itemsize} bit, but {views[0][0].name} is "
                     f"{first.shape[1]} x {first.shape[0]}, {8 * first.itemsize} bit"
                 )
-    about = json.loads((folder / "stack.json").read_text()) if (folder / "stack.json").exists() else {}
-    return np.array(images), about
+    return np.array(images), _read_about(folder / "stack.json")
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """Sorts 2.png before 10.png."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
+
+
+def _read_about(file: Path) -> dict:
+    try:
+        about = json.loads(file.read_text()) if file.exists() else {}
+        about["focus_mm"] = np.array(about.get("focus_mm", FOCUS_DISTANCES_MM), float)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f'{file} should be like {{"focus_mm": [3910, 102], "label": 19}} ({error})') from None
+    return about
 
 
 def own_stack(
@@ -70,7 +89,9 @@ def own_stack(
     Raises ValueError as `read_sweep`, for a region outside the image, and for focus distances that don't fit.
     """
     images, about = read_sweep(folder)
-    distances = np.array(about.get("focus_mm", FOCUS_DISTANCES_MM), float)
+    distances = about["focus_mm"]
+    if patch < 1:
+        raise ValueError(f"patch must be at least 1 px, not {patch}")
     if distances.shape != (len(images),) or not (distances > 0).all():
         raise ValueError(
             f"{folder} holds images of {len(images)} positions and {distances.size} focus distances are given: list one "
@@ -106,7 +127,7 @@ def own_stack(
 def kept_networks(folder: Path, setting: str, model: str = "afpe") -> dict[str, nn.Module]:
     """The trained networks of a setting that are kept in a folder, by method. ValueError where there is none."""
     start = f"{model}-{setting}-"
-    files = {path.stem.removeprefix(start): path for path in sorted(Path(folder).glob(f"{start}*.safetensors"))}
+    files = {path.stem.removeprefix(start): path for path in sorted(Path(folder).glob(f"{glob.escape(start)}*.safetensors"))}
     if not files:
         raise ValueError(
             f"no networks {start}... in {folder}: `make figures` trains them and `make publish` keeps them in results/"

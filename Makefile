@@ -53,8 +53,8 @@ learnaf: $(READY) ## the public photographs, for DATA=learnaf: ROOT=the folder o
 	@test -n "$(ROOT)" || { echo "Say where the data set lies: make learnaf ROOT=/path/to/folder" >&2; exit 1; }
 	$(RUN) -m fcl.cameras.photographs collect "$(ROOT)"
 
-render: $(READY) ## tables and figures from the committed results, in a minute or two
-	$(RUN) -m fcl.report.render --profile $(PROFILE) --data $(DATA)
+render: $(READY) ## tables and figures from the committed results, in a minute or two (SOURCE=runs: from yours)
+	$(RUN) -m fcl.report.render --profile $(PROFILE) --data $(DATA) --source $(SOURCE)
 
 claims: $(READY) ## does it hold? Every claim and its verdict from committed results (CLAIMS=file: claims of your own)
 	@$(RUN) -m fcl.audit.ledger --profile $(PROFILE) --source $(SOURCE) $(if $(CLAIMS),--claims "$(CLAIMS)")

@@ -62,7 +62,6 @@ def test_results_are_a_tidy_table_with_metrics_from_predictions(root):
     )
     whole = table.loc[str(paths[3])]
     assert (whole.setting, whole.frames) == ("D*", 49) and np.isnan(whole.msd_star) and whole.mae > 0
-    assert set(read_results(root / "runs/laptop/simulated", settings=["D2", "D*"]).setting) == {"D2", "D*"}
     only = read_results(root / "runs/laptop/simulated", expected=["afpe-D1-F4-seed0/baseline"])
     assert only.path.tolist() == [str(paths[0])]
 

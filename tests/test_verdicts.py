@@ -9,7 +9,7 @@ import scipy.stats
 import yaml
 
 from fcl.audit import claims, verdicts
-from fcl.audit.arms import Printed, Stored, middle_of_frontiers
+from fcl.audit.arms import Printed, Stored, _effect
 from fcl.config import Config
 from fcl.metrics import evaluate
 from fcl.records import provenance, runs
@@ -234,11 +234,24 @@ def test_pairs_settings_wins_and_differences_of_differences(folder):
 
 
 def test_frontiers_are_read_at_the_middle_of_what_both_reach():
-    one, other = np.array([[4.0, 1.0], [2.0, 2.0]]), np.array([[3.0, 5.0], [1.0, 7.0]])
-    assert middle_of_frontiers(one, other) == pytest.approx((1.75, 5.5))  # MSD* 2.5
-    twice = np.array([[4.0, 1.0], [1.0, 4.0], [4.0, 0.0]])
-    assert middle_of_frontiers(twice, np.array([[3.0, 5.0], [2.0, 6.0]]))[0] == pytest.approx(2.0)  # 2.5 or 2.0
-    assert np.isnan(middle_of_frontiers(one, one - [5, 0])).all()
+    points = {"msd1": (2.0, 2.0), "kld1": (1.0, 7.0), "jsd1": (9.0, 1.0)}  # MSD* and MAE; the baseline has (4, 1)
+
+    def effect(control, baseline=(4.0, 1.0)):
+        def measure(metric, arm):
+            return {"baseline": baseline, **points}[arm.get("weights", "baseline")][metric == "mae"]
+
+        return _effect("mae_at_msd_star", {"frontier": "msd1"}, {"frontier": control}, measure)
+
+    assert effect("kld1") == pytest.approx(np.log(1.5 / 3.0))  # both at MSD* 3
+    assert effect("jsd1") == pytest.approx(0)  # they share the baseline alone
+    assert np.isnan(effect("kld1", baseline=(np.nan, 1.0)))
+
+
+def test_a_method_of_a_model_with_few_chosen_weights_is_found(folder, monkeypatch):
+    write_seeds(folder)
+    few, read = {"laptop": {"afpe": {"D1": {"fcl": "msd4+kld4"}}}}, runs._experiments
+    monkeypatch.setattr(runs, "_experiments", lambda name: few if name == "weights.yml" else read(name))
+    assert Stored(folder).runs({"method": "fcl"}, "D1")
 
 
 def test_the_paper_contradicts_its_own_sentence_where_f_is_eight():

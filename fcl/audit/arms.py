@@ -16,13 +16,14 @@ import pandas as pd
 from fcl.audit.claims import METRICS, OF_CONFIG, Arm, Claim, config
 from fcl.closed_loop import next_start, trajectories
 from fcl.corner_cases import layer_indices, layer_switches, scored_scenes
+from fcl.frontiers import at_equal_msd_star
 from fcl.metrics import evaluate
 from fcl.models import build_model
+from fcl.records.evidence import COMMON_STARTS
 from fcl.records.results import load_record, load_run, test_labels
 from fcl.records.runs import Weights, chosen_weights
 from fcl.report.tables import paper_table
 
-COMMON_STARTS = 45  # of the 50 - m starts, those that every number of frames m up to 5 has
 CLOSED_LOOP = ("settles_right", "settles_wrong", "cycles", "reversal_rate")
 WINS = ("mae", "rmse", "msd_star", "tv")
 ON_FRONTIER = {"mae_at_msd_star": "mae", "entropy_at_msd_star": "mean_entropy"}
@@ -53,7 +54,7 @@ class Stored:
             try:
                 method = arm.get("method", "baseline")
                 weights = arm.get("weights") or (
-                    method if method == "baseline" else chosen_weights(self.profile, wanted.model, setting)[method].name)
+                    chosen_weights(self.profile, wanted.model, setting, [method])[method].name)
             except ValueError:
                 weights = None
             self._memo[key] = self._of_config.get((_identity(asdict(wanted)), weights), {})
@@ -214,30 +215,17 @@ def effects(claim: Claim, source: Stored | Printed, seeds: Sequence[Any]) -> pd.
     return pd.DataFrame(rows, columns=["metric", "pair", "setting", "seed", "effect", "runs"])
 
 
-def middle_of_frontiers(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Two frontiers (points, 2) of MSD* and a metric, both read off at the middle of the MSD* that both reach.
-
-    By straight lines from point to point; the lowest where one is reached twice. NaN where no MSD* is common.
-    """
-    low, high = max(one[:, 0].min(), other[:, 0].min()), min(one[:, 0].max(), other[:, 0].max())
-    middle, values = (low + high) / 2, []
-    for points in (one, other):
-        reached = [np.nan]
-        for (x0, y0), (x1, y1) in zip(points, points[1:]):
-            if low <= high and min(x0, x1) <= middle <= max(x0, x1):
-                reached += [min(y0, y1)] if x0 == x1 else [y0 + (y1 - y0) * (middle - x0) / (x1 - x0)]
-        values.append(float(np.fmin.reduce(reached)))
-    return values[0], values[1]
-
-
 def _effect(metric: str, treatment: Arm, control: Arm, measure: Measure) -> float:
     if metric == "wins":
         cells = [np.sign(measure(name, control) - measure(name, treatment)) for name in WINS]
         return float(np.mean(cells)) / 2  # a win 1, a tie one half, less one half
     if metric in ON_FRONTIER:
         names = ("msd_star", ON_FRONTIER[metric])
-        one, other = middle_of_frontiers(*(np.array([[measure(name, plain) for name in names] for plain in unfold(arm)])
-                                           for arm in (treatment, control)))
+        curves = ([[measure(name, plain) for name in names] for plain in unfold(arm)] for arm in (treatment, control))
+        try:
+            _, one, other = at_equal_msd_star(*curves)
+        except ValueError:  # a metric isn't finite somewhere
+            return np.nan
     else:
         one, other = measure(metric, treatment), measure(metric, control)
     if METRICS[metric] != "relative":

@@ -24,7 +24,7 @@ import pandas as pd
 from fcl.audit.arms import Printed, Stored
 from fcl.audit.claims import LEDGER, METRICS, load_claims
 from fcl.audit.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTABLE, judge_all
-from fcl.records.runs import project_root
+from fcl.records.runs import project_root, read_profile
 
 WIDTH = 100  # columns of the terminal
 COLOURS = {SUPPORTED: "#cfe8f3", CONTRADICTED: "#f6d5b8", INCONCLUSIVE: "#f0f0f0", UNTESTABLE: "#ffffff"}
@@ -37,6 +37,7 @@ def ledger(source: str = "results", profile: str = "laptop", claims: Path | None
     source: results or runs. profile: what stands in for the laptop's, to try things with smoke. claims: another file.
     """
     root = project_root()
+    read_profile(profile)  # complains about an unknown one
     wanted = [replace(claim, profile=profile) if claim.profile == "laptop" else claim for claim in load_claims(claims)]
     folders = {name: root / source / name / "simulated" for name in {claim.profile for claim in wanted}}
     sources = {name: Stored(folder) for name, folder in folders.items() if (folder / "test.npz").exists()}

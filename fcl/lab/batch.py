@@ -147,7 +147,8 @@ def finish(
         runs = [f"{Path(job.page).parent.name}/{name}" for job in jobs for name in job.weights.values()]
         results = read_results(project_root() / Path(jobs[0].page).parents[1], expected=runs)
         one = results[(results.weights == "baseline") & (results.frames == 1)]
-        results = pd.concat([results, *(with_readout(one, name).assign(weights=name) for name in READOUTS)])
+        readouts = [with_readout(one, name).assign(weights=name) for name in READOUTS if len(one)]
+        results = pd.concat([results, *readouts])
         for part in plan.read_selection(profile, settings, data):
             weights.write_weights(weights_key(profile, data), weights.chosen_entries(results, part), part)
         print("Chosen weights are in experiments/weights.yml")

@@ -129,7 +129,7 @@ class Group:
         runs.open_group(profile, config, train_stacks.digest, split)
         labels = folder.parent / f"{split}.npz"
         with contextlib.suppress(FileNotFoundError):  # not there yet, or another group has just removed it
-            if str(np.load(labels)["digest"]) != scored_stacks.digest:
+            if runs.labelled_digest(labels) != scored_stacks.digest:
                 labels.unlink()  # the stacks are others now, and every run will be scored again in its turn
         return cls(profile, split, config, branches, train_stacks, scored_stacks, folder, lock, device, gpu)
 

@@ -38,8 +38,8 @@ def committed(path: Path, commit: str) -> str | None:
 
 @functools.cache
 def in_history(commit: str) -> bool | None:
-    """Whether the repository has a commit. None, unknown, in a download without history or a shallow clone."""
-    if _git("cat-file", "-e", f"{commit}^{{commit}}") is not None:
+    """Whether HEAD descends from a commit. None, unknown, in a download without history or a shallow clone."""
+    if _git("merge-base", "--is-ancestor", commit, "HEAD") is not None:
         return True
     return False if _git("rev-parse", "--is-shallow-repository") == "false" else None
 

@@ -148,15 +148,14 @@ def _row(path: Path, labels: np.ndarray) -> dict[str, Any]:
 
 
 def read_results(
-    folder: Path | str, settings: Iterable[str] | None = None, expected: Iterable[str] | None = None,
+    folder: Path | str, expected: Iterable[str] | None = None,
 ) -> pd.DataFrame:
     """One row per run: who it is, its metrics in index units, its mean entropy in nats, the path of its
     record.
 
-    `settings` keeps only those; `expected` names the runs ("<group>/<run>") that must be there, and no others
-    are read. Raises ResultsError, naming the file and the command that makes it, for a missing or
-    half-written file, for other arrays, for runs renamed, duplicated or scored on other stacks, and for NaN
-    where a number belongs.
+    `expected` names the runs ("<group>/<run>") that must be there, and no others are read. Raises ResultsError,
+    naming the file and the command that makes it, for a missing or half-written file, for other arrays, for runs
+    renamed, duplicated or scored on other stacks, and for NaN where a number belongs.
     """
     folder = Path(folder).absolute()
     labels = test_labels(folder)[0]
@@ -171,23 +170,22 @@ def read_results(
     twice = table.path[table.identity.duplicated(keep=False)]
     if len(twice):
         raise ResultsError(f"the same run is there twice, remove one: {', '.join(sorted(twice))}")
-    table = table.drop(columns="identity")
-    return table if settings is None else table[table.setting.isin(list(settings))].reset_index(drop=True)
+    return table.drop(columns="identity")
 
 
 def keep_networks(profile: str) -> list[Path]:
     """Copy the trained networks named in experiments/kept_networks.yml, without their training state, to results/.
 
     They land in results/<profile>/<data>/networks/<model>-<setting>-<method>.safetensors. Those whose checkpoint is not in
-    runs/ are left as they are.
+    runs/ are left as they are; of other profiles than that file names, none is kept.
     """
     plan = yaml.safe_load((project_root() / "experiments" / "kept_networks.yml").read_text())
     source, target = (project_root() / top / profile / plan["data"] for top in ("runs", "results"))
     kept = []
-    for setting in plan["settings"]:
+    for setting in plan["settings"] if profile == plan["profile"] else ():
         group = source / f"{plan['model']}-{setting}-F{plan['focal_indices']}-seed{plan['seed']}"
-        weights = chosen_weights(profile, plan["model"], setting) if group.exists() else {}
-        for method in set(plan["methods"]) & set(weights):
+        weights = chosen_weights(profile, plan["model"], setting, plan["methods"]) if group.exists() else {}
+        for method in weights:
             checkpoint = group / f"{weights[method].name}.safetensors"
             if checkpoint.exists():
                 model = load_model(checkpoint)

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -277,8 +278,17 @@ def write_labels(folder: Path, stacks: "FocalStacks", split: str = "test") -> No
     if not path.exists():
         _write_arrays(path, labels=stacks.labels, categories=np.asarray(stacks.categories, dtype=str),
                       positions=stacks.positions, digest=np.asarray(stacks.digest))
-    elif str(np.load(path)["digest"]) != stacks.digest:
+    elif labelled_digest(path) != stacks.digest:
         raise ResultsError(f"{path} describes other stacks than these: move {folder} away and start again")
+
+
+def labelled_digest(path: Path) -> str:
+    """Digest of the stacks that <split>.npz describes. ResultsError for a spoilt file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return str(file["digest"])
+    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ResultsError(f"{path} is half-written or spoilt ({error}): remove it, and it is written again") from None
 
 
 def write_curve(folder: Path, run: str, curve: list["Step"]) -> None:

@@ -15,7 +15,7 @@ import nbformat
 from papermill import inspect_notebook
 
 from fcl.lab.notebooks import NotebookFailed, execute
-from fcl.records.runs import project_root
+from fcl.records.runs import closest, project_root
 
 
 def _defaults(notebook: Path) -> dict[str, str]:
@@ -82,7 +82,7 @@ def output_folder(profile: str, source: str, out: str | None = None, data: str =
     if source == "runs":
         folder = root / (out or f"runs/{profile}/figures{own}")
     elif profile == "smoke":
-        raise ValueError("smoke runs are never published: add --source runs")
+        raise ValueError("smoke runs are never published: add SOURCE=runs")
     else:
         folder = root / (out or ("figures" if profile == "laptop" else f"figures/{profile}") + own)
     folder = folder.resolve()
@@ -106,8 +106,11 @@ def main(arguments: list[str] | None = None) -> None:
         figures = output_folder(options.profile, options.source, options.out, options.data)
     except ValueError as error:
         parser.error(str(error))
+    sections = {path.stem: path for path in section_notebooks(project_root() / "notebooks", options.data)}
+    for name in set(options.only or ()) - set(sections):
+        parser.error(f"{name!r} is no section notebook.{closest(name, sections)} There are {', '.join(sections)}")
     failed = []
-    for notebook in section_notebooks(project_root() / "notebooks", options.data):
+    for notebook in sections.values():
         if options.only and notebook.stem not in options.only:
             continue
         try:

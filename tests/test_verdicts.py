@@ -272,10 +272,12 @@ def test_a_run_decides_only_if_its_commit_held_the_claim(tmp_path, monkeypatch):
     def commit(**changes):
         kept = {name: value for name, value in (BASE | changes).items() if value is not None}
         ledger.write_text(yaml.safe_dump({"margins": margins, "claims": [kept]}))
+        (tmp_path / "experiments" / "weights.yml").write_text(yaml.safe_dump({"laptop": {"afpe": {"D1": chosen}}}))
         git("add", "."), git("commit", "-m", "x")
         return git("rev-parse", "HEAD")
 
     (tmp_path / "experiments").mkdir()
+    chosen = {"fcl": "msd4+kld4"}
     ledger, margins = tmp_path / claims.LEDGER, {"visible": {"unit": "relative", "value": 0.05, "because": "so"}}
     for module in (claims, verdicts):
         monkeypatch.setattr(module, "project_root", lambda: tmp_path)
@@ -286,14 +288,20 @@ def test_a_run_decides_only_if_its_commit_held_the_claim(tmp_path, monkeypatch):
     margins["visible"]["value"] = 0.04
     milder = commit()
     margins["visible"]["value"] = 0.05
+    chosen["fcl"] = "msd2+kld2"
+    otherwise = commit()
+    chosen |= {"fcl": "msd4+kld4", "readout": "median"}
     now = commit()
     (claim,) = claims.load_claims(ledger)
 
+    record = {"profile": "laptop", "config": {"model": "afpe", "setting": "D1"}}
+
     def stands(commit, clean=True):
-        return verdicts.standing(claim, {"code": {"commit": commit, "clean": clean}}, ledger)
+        return verdicts.standing(claim, record | {"code": {"commit": commit, "clean": clean}}, ledger)
 
     assert stands(now) == stands(reworded) == "confirmatory"
     assert stands(other) == stands(milder) == "trained before the claim was written down"
+    assert stands(otherwise) == "trained before its weights were chosen"
     assert "not committed" in stands(now, clean=False) and "outside" in stands(None)
     assert "not in the history" in stands("0" * 40)
     provenance.in_history.cache_clear()

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fcl.audit.arms import Printed, Stored, complete_seeds, effects
+from fcl.audit.arms import Printed, Stored, complete_seeds, effects, needed
 from fcl.audit.claims import LEDGER, METRICS, Claim, deciding_words
 from fcl.records import provenance
-from fcl.records.runs import project_root
+from fcl.records.runs import parse_yaml, project_root
 from fcl.stats import detectable, holm, interval, p_above
 
 SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE = "supported", "contradicted", "inconclusive", "not testable here"
@@ -92,8 +92,8 @@ def printed(claim: Claim, paper: Printed) -> tuple[str, list[dict[str, Any]]]:
 
 
 def standing(claim: Claim, record: Mapping[str, Any], ledger: Path) -> str:
-    """CONFIRMATORY if the record's commit, with a clean tree, already held the claim; else why not. UNCHECKED where the
-    history that would tell isn't at hand, and the record's word is taken.
+    """CONFIRMATORY if the record's commit, with a clean tree, already held the claim, and the weights that its methods stand
+    for; else why not. UNCHECKED where the history that would tell isn't at hand, and the record's word is taken.
     """
     commit, clean = record["code"]["commit"], record["code"]["clean"]
     if not commit:
@@ -103,8 +103,12 @@ def standing(claim: Claim, record: Mapping[str, Any], ledger: Path) -> str:
     known = provenance.in_history(commit)
     if not known:
         return UNCHECKED if known is None else f"trained at {commit[:7]}, which is not in the history"
-    now = _held(ledger, None).get(claim.id)
-    return CONFIRMATORY if _held(ledger, commit).get(claim.id) == now else "trained before the claim was written down"
+    if _held(ledger, commit).get(claim.id) != _held(ledger, None).get(claim.id):
+        return "trained before the claim was written down"
+    by_method = any(arm.get("method", "baseline") != "baseline" for arm, _ in needed(claim))
+    if by_method and _chosen(record, commit) != _chosen(record, None):
+        return "trained before its weights were chosen"
+    return CONFIRMATORY
 
 
 def judge(claim: Claim, sources: Mapping[str, Stored], paper: Printed, ledger: Path) -> dict[str, Any]:
@@ -192,6 +196,14 @@ def _label(claim: Claim, name: str, value: Any) -> str:
               if len({str(pair[side].get(key)) for pair in claim.pairs}) > 1] for side in (0, 1)]
     others = [word for word in sides[1] if word not in sides[0]]
     return " ".join(sides[0] + ["against"] * bool(others) + others)
+
+
+def _chosen(record: Mapping[str, Any], commit: str | None) -> dict[str, str]:
+    """The weights chosen for the profile, model and setting of a run, now or at a commit; the readout is no weight."""
+    path, config = project_root() / "experiments" / "weights.yml", record["config"]
+    text = path.read_text(encoding="utf-8") if commit is None else provenance.committed(path, commit)
+    chosen = parse_yaml(text or "").get(record["profile"], {}).get(config["model"], {}).get(config["setting"], {})
+    return {method: weights for method, weights in chosen.items() if method != "readout"}
 
 
 @functools.cache

@@ -30,6 +30,7 @@ def code_state() -> dict[str, Any]:
     return {"commit": _git("rev-parse", "HEAD"), "clean": None if changes is None else not changes}
 
 
+@functools.cache
 def committed(path: Path, commit: str) -> str | None:
     """Text of a file of the project as it was at a commit; None where it wasn't there, or git can't say."""
     folder = Path(__file__).parents[2]

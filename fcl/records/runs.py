@@ -117,12 +117,13 @@ def parse_weights(text: str) -> Weights:
 
 
 def _experiments(name: str) -> dict[str, Any]:
-    return _parsed((project_root() / "experiments" / name).read_text(encoding="utf-8"))
+    return parse_yaml((project_root() / "experiments" / name).read_text(encoding="utf-8"))
 
 
 @functools.lru_cache
-def _parsed(text: str) -> dict[str, Any]:
-    return yaml.safe_load(text) or {}  # slow, and every Config of a plan asks again
+def parse_yaml(text: str) -> dict[str, Any]:
+    """What a text in YAML says, which may be nothing. Kept: parsing is slow, and every Config of a plan asks again."""
+    return yaml.safe_load(text) or {}
 
 
 def read_profile(profile: str, model: str = "afpe", data: str = "simulated") -> dict[str, Any]:

@@ -57,7 +57,8 @@ def hunting():
 FIGURES = {
     "figure_a": lambda: plots.figure_a(summary(), {"uniform": 4.08, "as here": 3.4}),
     "figure_b": lambda: plots.figure_a(
-        summary(), noise=pd.Series(dict.fromkeys(tables.METRICS, 0.1)), names=tables.NAMES | {"baseline": "L2A"}),
+        summary(), noise=dict.fromkeys("DI", pd.Series(dict.fromkeys(tables.METRICS, 0.1))),
+        names=tables.NAMES | {"baseline": "L2A"}),
     "figure_a_smoke": lambda: plots.figure_a(summary(("D1", "D2", "I1"), seeds=1), {"uniform": 4.08}),
     "figure_a_paper": lambda: plots.figure_a_paper(summary(), summary(seeds=1), {"uniform": 4.08}),
     "training": lambda: plots.training_curve(curves(), 40),
@@ -79,7 +80,7 @@ def test_text_is_readable_and_inside_the_figure(name):
 def test_noise_is_a_bar_of_its_length_where_there_are_intervals():
     noise = pd.Series(dict.fromkeys(tables.METRICS, 0.25))
     rows = [(summary(("D1", "D2")), "here"), (summary(("D1", "D2"), seeds=1), "paper")]
-    figure = plots.metric_figure(rows, "frames", noise)
+    figure = plots.metric_figure(rows, "frames", [noise] * len(rows))
     for number, panel in enumerate(figure.axes):
         bars = [bar for bar in panel.containers if "scatter" in bar.get_label()]
         assert len(bars) == (number < 4)

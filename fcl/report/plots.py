@@ -66,7 +66,7 @@ def look(name: str, names: Sequence[str]) -> dict:
 def figure_a(
     summary: pd.DataFrame,
     floors: Mapping[str, float] | None = None,
-    noise: pd.Series | None = None,
+    noise: Mapping[str, pd.Series] | None = None,
     names: Mapping[str, str] = NAMES,
 ) -> Figure:
     """Figures A and B: four metrics against the number of frames, dual pixel above one channel.
@@ -74,12 +74,12 @@ def figure_a(
     summary: `fcl.report.tables.summarise`, a curve per method; the band is its 95 % interval over seeds, absent for
     one seed. floors (name of a distribution of labels -> focal indices; one or two) are lines in the
     one-channel MAE panel: the best that one frame can do if the blur is symmetric and labels are distributed
-    like that (`fcl.stats.sign_ambiguity_floor`). noise: metric -> its scatter over seeds
+    like that (`fcl.stats.sign_ambiguity_floor`). noise: views ("D", "I") -> metric -> its scatter over seeds
     (`fcl.report.tables.seed_noise`), a bar of twice that length in each panel. names: what each method is called.
     """
     views = [view for view in VIEWS if view in set(summary.views)]
     rows = [(summary[summary.views == view], VIEWS[view]) for view in views]
-    figure = metric_figure(rows, "frames", noise=noise, names=names)
+    figure = metric_figure(rows, "frames", noise=noise and [noise[view] for view in views], names=names)
     if "I" in views:
         _mark_floors(figure.axes[4 * views.index("I")], floors or {})
     return figure
@@ -106,21 +106,21 @@ def figure_a_paper(
 def metric_figure(
     rows: Sequence[tuple[pd.DataFrame, str]],
     x: str,
-    noise: pd.Series | None = None,
+    noise: Sequence[pd.Series] | None = None,
     names: Mapping[str, str] = NAMES,
 ) -> Figure:
     """A row of four panels, one per metric, for each (summary, label): a curve per method over column `x`.
 
-    summary: `fcl.report.tables.summarise`; noise and names as in `figure_a`. Rows without intervals, such as the
-    paper's, have no bar of noise: theirs isn't known.
+    summary: `fcl.report.tables.summarise`; names as in `figure_a`, noise too, one for each row. Rows without intervals,
+    such as the paper's, have no bar of noise: theirs isn't known.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(len(rows), 4, figsize=(PAGE, 0.4 + 1.6 * len(rows)), squeeze=False)
-        for panels, (summary, label) in zip(axes, rows, strict=True):
+        for panels, (summary, label), scatter in zip(axes, rows, noise or [None] * len(rows), strict=True):
             for panel, metric in zip(panels, METRICS, strict=True):
                 _metric_panel(panel, summary, metric, x, names)
-                if noise is not None and np.isfinite(noise[metric]) and summary[f"{metric}_half"].notna().any():
-                    _mark_noise(panel, noise[metric])
+                if scatter is not None and np.isfinite(scatter[metric]) and summary[f"{metric}_half"].notna().any():
+                    _mark_noise(panel, scatter[metric])
             panels[0].set_ylabel(label)
         for top, bottom, title in zip(axes[0], axes[-1], METRICS.values(), strict=True):
             top.set_title(f"{title} (focal indices)" if title == "MAE" else title)

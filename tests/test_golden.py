@@ -42,7 +42,10 @@ def test_the_first_steps_are_the_golden_ones(case, stacks):
     assert len(golden) == STEPS and (golden.consistency > 0).sum() == STEPS / 2
     found = trajectory(case, stacks)
     assert found.ordinal.to_list() == pytest.approx(golden.ordinal.to_list(), rel=1e-3)
-    assert found.consistency.to_list() == pytest.approx(golden.consistency.to_list(), rel=1e-2)  # a hundredth of the loss
+    total = golden.ordinal + golden.consistency
+    assert (found.ordinal + found.consistency).to_list() == pytest.approx(total.to_list(), rel=1e-3)
+    # Disagreement is a difference of answers that are nearly equal, so rounding shows in it more than in the loss.
+    assert found.consistency.to_list() == pytest.approx(golden.consistency.to_list(), rel=1e-2)
 
 
 if __name__ == "__main__":

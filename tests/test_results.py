@@ -176,6 +176,10 @@ def test_no_runs_expected_runs_and_runs_under_two_names_are_refused(root):
         ResultsError, match="afpe-D1-F4-seed1/baseline.json is missing.*make figures PROFILE=laptop"
     ):
         read_results(folder, expected=["afpe-D1-F4-seed0/baseline", "afpe-D1-F4-seed1/baseline"])
+    for name, command in (("learnaf", "make figures PROFILE=laptop DATA=learnaf SEEDS=3"),
+                          ("simulated-validation", "make weights PROFILE=laptop`")):
+        with pytest.raises(ResultsError, match=command):
+            load_predictions(root / "runs/laptop" / name / "afpe-D1-F4-seed3/baseline.npz")
     with pytest.raises(ResultsError, match="no runs in .*make figures PROFILE=laptop"):
         read_results(folder, expected=[])
     twin = shutil.copytree(path.parent, folder / "twin")

@@ -33,9 +33,13 @@ PER_STACK = {"argmax", "mean_expected", "mean_entropy"}
 
 
 def _refusal(path: Path, problem: str) -> ResultsError:
-    profile = path.parents[1 if path == _labels_file(path.parent) else 2].name
+    folder = path.parent if path == _labels_file(path.parent) else path.parents[1]
+    profile, data = folder.parent.name, folder.name.removesuffix("-validation")
+    options = f"PROFILE={profile}" + ("" if data == "simulated" else f" DATA={data}")
+    if folder.name != data:
+        return ResultsError(f"{path} {problem}. Remove what is there and run `make weights {options}`")
     seed = re.search(r"-seed(\d+)", path.parent.name)
-    options = f"PROFILE={profile}" + (f" SEEDS={seed[1]}" if seed else "")
+    options += f" SEEDS={seed[1]}" if seed else ""
     return ResultsError(f"{path} {problem}. Remove what is there and run `make figures {options}`, or `make all-figures "
                         f"{options}` for what isn't in Table A (for results/, `make publish PROFILE={profile}` too)")
 

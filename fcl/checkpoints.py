@@ -6,7 +6,7 @@ A checkpoint holds the whole state of a training (fcl.training fills it), a kept
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,11 +30,14 @@ class Step(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint says of its run: config, curve so far, seconds spent, those of its trunk included."""
+    """What a checkpoint says of its run: config, curve so far, seconds spent, those of its trunk included, and the code
+    (`fcl.records.provenance.code_state`) from which it began; clean if it was clean at every start.
+    """
 
     config: Config
     curve: list[Step]
     seconds: float
+    code: dict[str, Any]
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], config: Config, **about: str) -> None:
@@ -74,7 +77,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     tensors, about = read_tensors(path, "curve")
     if not tensors:
         raise ValueError(f"{path} is a kept network: it holds no training curve")
-    return Checkpoint(_config(about), unpack_curve(tensors[""]), float(about["seconds"]))
+    code = json.loads(about.get("code", '{"commit": null, "clean": null}'))
+    return Checkpoint(_config(about), unpack_curve(tensors[""]), float(about["seconds"]), code)
 
 
 def _config(about: dict[str, str]) -> Config:

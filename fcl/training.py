@@ -40,6 +40,7 @@ from fcl.losses import focal_consistency_loss, ordinal_loss
 from fcl.models import N, parse_setting
 from fcl.randomness import generator, torch_generator
 from fcl.records import runs
+from fcl.records.provenance import code_state
 from fcl.stacks import BatchSampler, FocalStacks
 
 __all__ = [
@@ -114,6 +115,7 @@ class _Run:
                         for kind in kinds}
         self.curve: list[Step] = []
         self.seconds = 0.0
+        self.code = code_state()  # of the trunk's first iteration, wherever the run goes on
 
     @contextmanager
     def own_dropout(self) -> Iterator[None]:
@@ -189,7 +191,7 @@ class _Run:
         tensors |= {f"dropout.{kind}": state for kind, state in self.dropout.items()}
         tensors["curve"] = pack_curve(self.curve)
         write_tensors(path, tensors, self.config, sampler=json.dumps(self.sampler.state_dict()),
-                      seconds=repr(self.seconds))
+                      seconds=repr(self.seconds), code=json.dumps(self.code))
 
     def load(self, path: Path, asked: Config) -> None:
         """Go on from a checkpoint of the config `asked`; ValueError naming the fields that differ."""
@@ -215,6 +217,8 @@ class _Run:
                                     if name.startswith("model.")})
         self.dropout = {kind: tensors[f"dropout.{kind}"] for kind in self.dropout}
         self.curve, self.seconds = unpack_curve(tensors["curve"]), float(about["seconds"])
+        began = read_checkpoint(path).code
+        self.code = {"commit": began["commit"], "clean": began["clean"] and self.code["clean"]}
         self.sampler.load_state_dict(json.loads(about["sampler"]))
 
 
@@ -310,7 +314,7 @@ def score_run(
 ) -> dict[str, Any]:
     """Score a trained branch in its group's folder: write predictions, curve and, last, the record."""
     checkpoint, began = folder / f"{run}.safetensors", perf_counter()
-    config, curve, seconds = read_checkpoint(checkpoint)
+    config, curve, seconds, code = read_checkpoint(checkpoint)
     predictions = predict(load_model(checkpoint, device), stacks, config.setting, progress=progress)
     trunk, predicting = read_checkpoint(folder / "trunk.safetensors").seconds, perf_counter() - began
     runs.write_labels(folder.parent, stacks, split)
@@ -320,5 +324,5 @@ def score_run(
         folder, config, profile=profile,
         stacks={"split": split, "count": len(stacks), "seed": stacks.source.get("simulator_seed"),
                 "digest": stacks.digest, "train_digest": runs.train_digest(folder)},
-        seconds={"trunk": trunk, "branch": seconds - trunk, "predict": predicting},
+        code=code, seconds={"trunk": trunk, "branch": seconds - trunk, "predict": predicting},
         threads=torch.get_num_threads(), device=torch.cuda.get_device_name() if device == "cuda" else device)

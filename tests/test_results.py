@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny import ROOT, STACKS, make_project, random_stacks, store
 
-from fcl import metrics
+from fcl import metrics, training
 from fcl.checkpoints import load_model
 from fcl.records import runs
 from fcl.records.results import (
@@ -292,6 +292,20 @@ def test_the_command_fails_with_one_line(root, capsys):
 
 
 # From training to the table
+
+
+def test_a_record_names_the_code_that_the_training_began_with(root, monkeypatch):
+    config = Config.from_profile("smoke", width=0.25, patch=16, train_stacks=12, batch=8, iterations=4)
+    stacks, test = random_stacks(12, seed=1), random_stacks(6)
+    folder = open_group("smoke", config, stacks.digest)
+    paths = {"checkpoint": folder / "baseline.safetensors", "trunk": folder / "trunk.safetensors"}
+    for commit, clean, goes_on in (("old", True, lambda: train(
+            config.trunk(), stacks, checkpoint=paths["trunk"], until=config.trunk_iterations)),
+            ("newer", False, lambda: train(config, stacks, until=3, **paths)),
+            ("newest", True, lambda: train(config, stacks, **paths))):
+        monkeypatch.setattr(training, "code_state", lambda state={"commit": commit, "clean": clean}: state)
+        list(goes_on())
+    assert score_run(folder, "baseline", test, profile="smoke")["code"] == {"commit": "old", "clean": False}
 
 
 def test_a_branch_is_trained_scored_and_read(root):

@@ -175,18 +175,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--profile", default="laptop", help="whose runs (default: laptop)")
     parser.add_argument("--source", default="results", choices=["results", "runs"])
     options = parser.parse_args(arguments)
+    from fcl.audit.quotes import refresh  # not above: it imports this module
+
     try:
         results = ledger(options.source, options.profile, options.claims)
+        print(terminal(results))
+        if options.claims is None and (options.source, options.profile) == ("results", "laptop"):
+            if any(result["runs"] for result in results):
+                write(results, project_root() / "figures")
+            for path in refresh():
+                print(f"{path.name}: what it quotes is up to date again")
     except (OSError, ValueError) as error:
         sys.exit(f"claims: {error}")
-    print(terminal(results))
-    if options.claims is None and (options.source, options.profile) == ("results", "laptop"):
-        from fcl.audit.quotes import refresh
-
-        if any(result["runs"] for result in results):
-            write(results, project_root() / "figures")
-        for path in refresh():
-            print(f"{path.name}: what it quotes is up to date again")
 
 
 if __name__ == "__main__":

@@ -301,12 +301,16 @@ def write_curve(folder: Path, run: str, curve: list["Step"]) -> None:
 
 def write_record(
     folder: Path, config: "Config", *, profile: str, stacks: dict[str, Any], seconds: dict[str, float],
-    **machine: Any,
+    code: dict[str, Any] | None = None, **machine: Any,
 ) -> dict[str, Any]:
-    """<run>.json, the last file of a run: its presence says that the run is complete. Returns the record."""
+    """<run>.json, the last file of a run: its presence says that the run is complete. Returns the record.
+
+    code: from which the training began, where that isn't the code as it is now.
+    """
     run = Weights.of(config).name
     record = {"run": f"{folder.name}/{run}", "profile": profile, "data": config.data, "weights": run,
               "config": asdict(config), "stacks": stacks, "seconds": seconds, **provenance(**machine)}
+    record |= {"code": code} if code else {}
     _write_json(folder / f"{run}.json", record)
     return record
 

@@ -1,4 +1,4 @@
-"""The book: every notebook as a page for a browser, with the figures and an index. Reading it takes no kernel, no network.
+"""The book: every notebook as a page for a browser, with figures, records of runs and an index. Reading it takes no kernel, no network.
 
     python -m fcl.report.book
 
@@ -147,6 +147,9 @@ def make_book(folder: Path) -> Path:
             lines.append(f"- [{title}]({place.as_posix()})" + ("" if has_outputs(path) else ", without outputs"))
     shutil.copy(distribution("ziamath").locate_file("ziamath/fonts/STIXTwoMath-Regular.ttf"), folder)
     shutil.copytree(root / "figures", folder / "figures", dirs_exist_ok=True)
+    if (root / "results").exists():  # the records that the ledger links to
+        records = shutil.ignore_patterns("*.npz", "networks")
+        shutil.copytree(root / "results", folder / "results", dirs_exist_ok=True, ignore=records)
     figures = [FIGURE.format(name=path.stem) for path in sorted((folder / "figures").glob("*.png"))]
     lines += ["\n## Figures\n", '<div class="gallery">', *figures, "</div>"]
     index = new_notebook(cells=[new_markdown_cell("\n".join(lines))])

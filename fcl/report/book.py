@@ -1,9 +1,10 @@
-"""The book: every notebook as a page for a browser, with figures, records of runs and an index. Reading it takes no kernel, no network.
+"""The book: every notebook as a page for a browser, with figures, records of runs and an index.
 
     python -m fcl.report.book
 
-Pages show the outputs that the notebooks store; nothing is executed. They lie as the notebooks do (book/notebooks/), hold
-their own style and plots, and have equations as MathML, which browsers draw without a script. A font for it lies beside.
+Reading it takes no kernel and no network. Pages show the outputs that the notebooks store; nothing is executed. They
+lie as the notebooks do (book/notebooks/), hold their own style and plots, and have equations as MathML, which browsers
+draw without a script. A font for it lies beside.
 """
 
 import logging

@@ -100,12 +100,17 @@ def evidence(result: Mapping[str, Any]) -> str:
 
 
 def summary(results: Sequence[Mapping[str, Any]]) -> str:
-    """How many claims have which verdict."""
+    """How many claims have which verdict, and how many of these have no run yet."""
     count = Counter(result["verdict"] for result in results)
-    parts = [f"{count[verdict]} {verdict}" for verdict in (SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE)]
-    waiting = sum(result["verdict"] == UNTESTABLE and bool(result["seeds_wanted"]) for result in results)
-    runs = f" ({waiting} lack runs)" if waiting else ""
-    return f"{len(results)} claim{'s' * (len(results) != 1)}: {', '.join(parts)}{runs}."
+    waiting = Counter(result["verdict"] for result in results if awaits_runs(result))
+    parts = [f"{count[verdict]} {verdict}" + f" ({waiting[verdict]} without runs yet)" * bool(waiting[verdict])
+             for verdict in (SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE)]
+    return f"{len(results)} claim{'s' * (len(results) != 1)}: {', '.join(parts)}."
+
+
+def awaits_runs(result: Mapping[str, Any]) -> bool:
+    """Whether a claim asks for runs and none of them is there."""
+    return bool(result["seeds_wanted"]) and not result["runs"]
 
 
 def terminal(results: Sequence[Mapping[str, Any]]) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fcl.audit.ledger import evidence, summary
+from fcl.audit.ledger import awaits_runs, evidence, summary
 from fcl.audit.verdicts import CONTRADICTED, UNTESTABLE
 from fcl.records.runs import project_root
 
@@ -57,11 +57,10 @@ def block(results: Sequence[dict[str, Any]]) -> str:
     if others:
         lines += ["", "Contradicted among the others:", ""]
         lines += [f"- {result['claim']} (`{result['id']}`): {evidence(result)}" for result in others]
-    untested = [result for result in results if result["verdict"] == UNTESTABLE]
-    for words, waiting in (("Not testable here", False), ("Without runs yet", True)):
-        names = [f"`{result['id']}`" for result in untested if bool(result["seeds_wanted"]) == waiting]
-        if names:
-            lines += ["", f"{words}: {', '.join(names)}."]
+    untestable = [result for result in results if result["verdict"] == UNTESTABLE and not result["seeds_wanted"]]
+    for words, chosen in (("Not testable here", untestable), ("Without runs yet", filter(awaits_runs, results))):
+        names = ", ".join(f"`{result['id']}`" for result in chosen)
+        lines += ["", f"{words}: {names}."] if names else []
     return "\n".join(lines)
 
 

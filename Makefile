@@ -60,7 +60,7 @@ claims: $(READY) ## does it hold? Every claim and its verdict from committed res
 	@$(RUN) -m fcl.audit.ledger --profile $(PROFILE) --source $(SOURCE) $(if $(CLAIMS),--claims "$(CLAIMS)")
 
 publish: $(READY) ## copy the finished runs to results/
-	$(RUN) -m fcl.records.runs publish --profile $(PROFILE)
+	$(RUN) -m fcl.records.publish --profile $(PROFILE)
 
 weights: $(READY) ## choose the loss weights on validation stacks (SETTINGS="D1 I1": of these only)
 	$(RUN) -m fcl.lab.batch weights --profile $(PROFILE) --data $(DATA) --cores $(CORES) --settings "$(SETTINGS)"

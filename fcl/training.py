@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,13 +39,12 @@ from fcl.config import Config
 from fcl.losses import focal_consistency_loss, ordinal_loss
 from fcl.models import N, parse_setting
 from fcl.randomness import generator, torch_generator
-from fcl.records import runs
 from fcl.records.provenance import code_state
 from fcl.stacks import BatchSampler, FocalStacks
 
 __all__ = [
     "Config", "Predictions", "Step", "TrainingDiverged", "learning_rate", "load_model", "predict",
-    "read_checkpoint", "save_model", "score_run", "shuffle_pairs", "train",
+    "read_checkpoint", "save_model", "shuffle_pairs", "train",
 ]
 
 WARM_UP = 0.3  # fraction of a one-cycle schedule that rises
@@ -306,23 +305,3 @@ def predict(model: nn.Module, stacks: FocalStacks, setting: str, *, batch: int =
         if progress is not None:
             progress(min(first + batch, len(scenes)), len(scenes))
     return Predictions(*(array.reshape(len(stacks), observed.starts) for array in results))
-
-
-def score_run(
-    folder: Path, run: str, stacks: FocalStacks, *, profile: str, split: str = "test", device: str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
-    """Score a trained branch in its group's folder: write predictions, curve and, last, the record."""
-    checkpoint, began = folder / f"{run}.safetensors", perf_counter()
-    config, curve, seconds, code = read_checkpoint(checkpoint)
-    predictions = predict(load_model(checkpoint, device), stacks, config.setting, progress=progress)
-    trunk, predicting = read_checkpoint(folder / "trunk.safetensors").seconds, perf_counter() - began
-    runs.write_labels(folder.parent, stacks, split)
-    runs.write_predictions(folder, run, predictions)
-    runs.write_curve(folder, run, curve)
-    return runs.write_record(
-        folder, config, profile=profile,
-        stacks={"split": split, "count": len(stacks), "seed": stacks.source.get("simulator_seed"),
-                "digest": stacks.digest, "train_digest": runs.train_digest(folder)},
-        code=code, seconds={"trunk": trunk, "branch": seconds - trunk, "predict": predicting},
-        threads=torch.get_num_threads(), device=torch.cuda.get_device_name() if device == "cuda" else device)

@@ -16,7 +16,7 @@ import yaml
 from fcl.config import Config
 from fcl.lab import plan
 from fcl.models import parse_setting
-from fcl.records import runs
+from fcl.records import runs, writing
 from fcl.scenes import CATEGORIES
 from fcl.training import Predictions
 
@@ -54,7 +54,8 @@ def write_runs(folder: Path, profile: str, pairs: Iterable[tuple[Config, str]]) 
     labels, positions = draw.integers(0, 49, STACKS), np.zeros((STACKS, 2), np.float32)
     categories = np.resize(CATEGORIES, STACKS)
     folder.mkdir(parents=True, exist_ok=True)
-    runs.write_labels(folder, SimpleNamespace(labels=labels, categories=categories, positions=positions, digest="made up"))
+    stacks = SimpleNamespace(labels=labels, categories=categories, positions=positions, digest="made up")
+    writing.write_labels(folder, stacks)
     for config, name in pairs:
         weights, setting = runs.parse_weights(name), parse_setting(config.setting)
         config = replace(config, **weights.lambdas)
@@ -79,14 +80,14 @@ def write_run(
         half = predictions.astype(np.float16)
         predictions = Predictions(predictions, half, half / 20, median=predictions)
     group, name = folder / runs.group_name(config, profile), runs.Weights.of(config).name
-    runs.write_predictions(group, name, predictions)
+    writing.write_predictions(group, name, predictions)
     origin = {"split": "test", "count": len(predictions.argmax), "seed": 0, "digest": "made up"}
-    runs.write_record(group, config, profile=profile, stacks=origin, seconds=seconds or {})
+    writing.write_record(group, config, profile=profile, stacks=origin, seconds=seconds or {})
     return group / f"{name}.json"
 
 
 if __name__ == "__main__":
-    runs.provenance = lambda **machine: dict.fromkeys(("code", "versions", "machine", "peak_memory_mb", "finished"))
+    writing.provenance = lambda **machine: dict.fromkeys(("code", "versions", "machine", "peak_memory_mb", "finished"))
     profile, seeds, *names = sys.argv[1:]
     pairs = [(config, weights.name) for name in names for seed in plan.read_seeds(seeds)
              for config, methods in plan.groups(plan.read_experiment(name, profile), profile, seed)

@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 from scipy.stats import ttest_rel
 
 from fcl.config import Config
-from fcl.records import runs
+from fcl.records import runs, writing
 from fcl.records.runs import ResultsError
 from fcl.report import divergences
 from fcl.report.divergences import at_equal_consistency, at_ratio, comparisons, read_terms, verdicts
@@ -108,7 +108,7 @@ def write_runs(folder: Path, profile: str, weights: dict[str, list[str]], seeds:
     labels, positions = draw.integers(5, 44, STACKS), np.zeros((STACKS, 2), np.float32)
     stacks = dict(labels=labels, categories=["plain"] * STACKS, positions=positions, digest="made up")
     folder.mkdir(parents=True)
-    runs.write_labels(folder, SimpleNamespace(**stacks))
+    writing.write_labels(folder, SimpleNamespace(**stacks))
     for setting, seed, name in ((a, b, c) for a in weights for b in seeds for c in ["baseline", *weights[a]]):
         chosen = runs.parse_weights(name)
         config = Config.from_profile(profile, setting=setting, seed=seed, **chosen.lambdas)
@@ -117,14 +117,14 @@ def write_runs(folder: Path, profile: str, weights: dict[str, list[str]], seeds:
         argmax = np.clip(labels[:, None] + noise, 0, 48).astype(np.uint8)
         entropy = 2.5 + 0.05 * pull - 0.1 * (chosen.jsd > 0) + draw.normal(0, 0.02, argmax.shape)
         halves = argmax.astype(np.float16), entropy.astype(np.float16)
-        runs.write_predictions(group, name, Predictions(argmax, *halves, median=argmax))
+        writing.write_predictions(group, name, Predictions(argmax, *halves, median=argmax))
         origin = {"split": "test", "count": STACKS, "seed": 0, "digest": "made up"}
-        runs.write_record(group, config, profile=profile, stacks=origin, seconds={})
+        writing.write_record(group, config, profile=profile, stacks=origin, seconds={})
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "provenance", lambda **machine: dict.fromkeys(
+    monkeypatch.setattr(writing, "provenance", lambda **machine: dict.fromkeys(
         ("code", "versions", "machine", "peak_memory_mb", "finished")))
     folder = tmp_path / "laptop" / "simulated"
     write_runs(folder, "laptop", {"D1": ["kld4", "jsd4", "jsd32", "msd4+kld4", "msd6"], "I1": ["kld4"]}, [0, 1])
@@ -178,7 +178,7 @@ def test_curves_are_changes_against_the_baseline_of_the_same_seed(over, panels):
 
 @pytest.mark.slow
 def test_the_notebook_prints_the_answer_that_the_runs_give(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "provenance", lambda **machine: dict.fromkeys(
+    monkeypatch.setattr(writing, "provenance", lambda **machine: dict.fromkeys(
         ("code", "versions", "machine", "peak_memory_mb", "finished")))
     fake.copy_project(tmp_path, ["D1", "I1"])
     (tmp_path / "notebooks" / "table_a.ipynb").unlink()

@@ -10,7 +10,7 @@ from tiny import CHOSEN, ROOT, make_project, store
 from fcl.config import Config
 from fcl.lab import plan
 from fcl.metrics import mae, msd_star
-from fcl.records import evidence, runs
+from fcl.records import evidence, writing
 from fcl.records.results import load_predictions
 from fcl.records.runs import ResultsError
 
@@ -25,7 +25,7 @@ def root(tmp_path, monkeypatch):
     for module in (evidence, plan):
         monkeypatch.setattr(module, "project_root", lambda: tmp_path)
     unknown = dict.fromkeys(("code", "versions", "machine", "peak_memory_mb", "finished"))
-    monkeypatch.setattr(runs, "provenance", lambda **machine: unknown)  # without asking git for each
+    monkeypatch.setattr(writing, "provenance", lambda **machine: unknown)  # without asking git for each
     (tmp_path / "experiments" / "made_up.yml").write_text(yaml.safe_dump(PLAN))
     return tmp_path
 

@@ -11,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from fcl.lab import plan
-from fcl.records import runs
+from fcl.records import writing
 from fcl.report import render
 
 SMOKE = ["D1", "D2", "I1"]
@@ -21,7 +21,7 @@ LAPTOP = [view + str(frames) for view in "DI" for frames in range(1, 6)]
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A copy of the project without results; records are written without asking git for each."""
-    monkeypatch.setattr(runs, "provenance", lambda **machine: dict.fromkeys(
+    monkeypatch.setattr(writing, "provenance", lambda **machine: dict.fromkeys(
         ("code", "versions", "machine", "peak_memory_mb", "finished")))
     fake.copy_project(tmp_path, LAPTOP)
     return tmp_path

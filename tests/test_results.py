@@ -1,31 +1,24 @@
-"""Reading results: the table, what is refused, publishing, and the way from training to the table."""
+"""Reading results: the table, and what is refused."""
 
 import json
 import shutil
-import subprocess
-import sys
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from tiny import ROOT, STACKS, make_project, random_stacks, store
+from tiny import STACKS, make_project, random_stacks, store
 
-from fcl import metrics, training
-from fcl.checkpoints import load_model
-from fcl.records import runs
+from fcl import metrics
 from fcl.records.results import (
     ResultsError,
     is_finished,
-    keep_networks,
     load_predictions,
-    publish,
     read_results,
     test_labels,
 )
-from fcl.records.runs import open_group, resolve_methods, run_folder
-from fcl.training import Config, score_run, train
+from fcl.records.writing import open_group
+from fcl.training import Config
 
 
 @pytest.fixture
@@ -214,120 +207,3 @@ def test_runs_on_other_stacks_do_not_mix(root):
     store(Config.from_profile("laptop"))
     with pytest.raises(ResultsError, match="describes other stacks"):
         store(Config.from_profile("laptop", seed=1), stacks=random_stacks(6, seed=9))
-
-
-# Publishing
-
-
-def test_publish_copies_records_and_predictions_and_nothing_else(root, capsys):
-    config = Config.from_profile("laptop")
-    paths = [store(config), store(replace(config, setting="D2", lambda_msd=4.0))]
-    store(config, split="validation")
-    (paths[0].parent / "trunk.safetensors").write_text("large")
-    (root / "runs").rename(root / "large disk")  # where a person may well keep them
-    (root / "runs").symlink_to(root / "large disk")
-    open_group("laptop", replace(config, seed=5), "digest")
-    runs.main(["publish", "--profile", "laptop"])
-    assert "published 2 runs and 0 trained networks to results/laptop/" in capsys.readouterr().out
-    copied = {
-        path.relative_to(root / "results").as_posix()
-        for path in (root / "results").rglob("*")
-        if path.is_file()
-    }
-    assert copied == {"laptop/simulated/test.npz"} | {
-        f"laptop/simulated/{path.parent.name}/{path.stem}{kind}"
-        for path in paths
-        for kind in (".json", ".npz")
-    }
-    for path in paths:
-        assert (
-            root / "results/laptop/simulated" / path.parent.name / path.name
-        ).read_bytes() == path.read_bytes()
-    table, published = (
-        read_results(root / "runs/laptop/simulated"),
-        read_results(root / "results/laptop/simulated"),
-    )
-    assert table.drop(columns="path").equals(published.drop(columns="path"))
-    store(replace(config, seed=1))
-    assert len(publish("laptop")) == 3  # what is there stays, what is new is added
-
-
-def test_publish_refuses_smoke_nothing_spoilt_runs_and_other_stacks(root):
-    store(Config.from_profile("smoke"), profile="smoke")
-    with pytest.raises(ValueError, match="smoke runs are never written to results"):
-        publish("smoke")
-    with pytest.raises(ResultsError, match="no complete runs in .*make figures PROFILE=laptop"):
-        publish("laptop")
-    path = store(Config.from_profile("laptop"))
-    publish("laptop")
-    shutil.rmtree(root / "runs")
-    store(Config.from_profile("laptop"), stacks=random_stacks(6, seed=9))
-    with pytest.raises(ResultsError, match="on other test stacks"):
-        publish("laptop")
-    shutil.rmtree(root / "results")
-    path.with_suffix(".npz").unlink()
-    with pytest.raises(ResultsError, match="baseline.npz is missing"):
-        publish("laptop")
-    assert not (root / "results").exists()
-
-
-def test_networks_named_in_the_plan_are_kept_without_their_training_state(root):
-    config = Config.from_profile("laptop", width=0.25, patch=16, train_stacks=12, batch=8, iterations=2)
-    checkpoint = run_folder("laptop", Config.from_profile("laptop")) / "baseline.safetensors"
-    list(train(config, random_stacks(12), checkpoint=checkpoint))
-    (kept,) = keep_networks("laptop")  # the others were not trained
-    assert kept == root / "results/laptop/simulated/networks/afpe-D1-baseline.safetensors"
-    assert kept.stat().st_size < checkpoint.stat().st_size / 2
-    arguments = torch.rand(2, 1, 2, 16, 16), torch.tensor([0, 48]), torch.zeros(2, 2)
-    assert torch.equal(load_model(kept)(*arguments), load_model(checkpoint)(*arguments))
-
-
-def test_the_command_fails_with_one_line(root, capsys):
-    with pytest.raises(SystemExit, match="publish: smoke runs are never written"):
-        runs.main(["publish", "--profile", "smoke"])
-    help_text = subprocess.run(
-        [sys.executable, "-m", "fcl.records.runs", "--help"], capture_output=True, text=True, cwd=ROOT
-    )
-    assert help_text.returncode == 0 and "publish" in help_text.stdout
-
-
-# From training to the table
-
-
-def test_a_record_names_the_code_that_the_training_began_with(root, monkeypatch):
-    config = Config.from_profile("smoke", width=0.25, patch=16, train_stacks=12, batch=8, iterations=4)
-    stacks, test = random_stacks(12, seed=1), random_stacks(6)
-    folder = open_group("smoke", config, stacks.digest)
-    paths = {"checkpoint": folder / "baseline.safetensors", "trunk": folder / "trunk.safetensors"}
-    for commit, clean, goes_on in (("old", True, lambda: train(
-            config.trunk(), stacks, checkpoint=paths["trunk"], until=config.trunk_iterations)),
-            ("newer", False, lambda: train(config, stacks, until=3, **paths)),
-            ("newest", True, lambda: train(config, stacks, **paths))):
-        monkeypatch.setattr(training, "code_state", lambda state={"commit": commit, "clean": clean}: state)
-        list(goes_on())
-    assert score_run(folder, "baseline", test, profile="smoke")["code"] == {"commit": "old", "clean": False}
-
-
-def test_a_branch_is_trained_scored_and_read(root):
-    config = Config.from_profile("smoke", width=0.25, patch=16, train_stacks=12, batch=8, iterations=4)
-    stacks, test = random_stacks(12, seed=1), random_stacks(6)
-    test.source["simulator_seed"] = 7
-    folder = open_group("smoke", config, stacks.digest)
-    trunk = folder / "trunk.safetensors"
-    assert len(list(train(config.trunk(), stacks, checkpoint=trunk, until=config.trunk_iterations))) == 2
-    for label, weights in resolve_methods("baseline, kld4", "smoke", "afpe", "D1"):
-        branch = replace(config, **weights.lambdas)
-        assert not is_finished(folder, weights.name, branch, test.digest)
-        list(train(branch, stacks, checkpoint=folder / f"{weights.name}.safetensors", trunk=trunk))
-        record = score_run(folder, weights.name, test, profile="smoke")
-        assert is_finished(folder, weights.name, branch, test.digest) and record["weights"] == label
-        assert record["stacks"] == {"split": "test", "count": 6, "seed": 7, "digest": test.digest,
-                                    "train_digest": stacks.digest}
-        assert all(seconds > 0 for seconds in record["seconds"].values()) and record["config"] == asdict(
-            branch
-        )
-        curve = np.genfromtxt(folder / f"{weights.name}.csv", delimiter=",", names=True)
-        assert curve["iteration"].tolist() == [1, 2, 3, 4] and (curve["consistency"][2:] > 0).all() == (
-            label == "kld4"
-        )
-    assert read_results(folder.parent).weights.tolist() == ["baseline", "kld4"]

@@ -10,17 +10,17 @@ import torch
 import yaml
 from tiny import CHOSEN, ROOT, make_project, store
 
-from fcl.records import provenance, runs
+from fcl.records import provenance, runs, writing
 from fcl.records.results import load_predictions, load_record
 from fcl.records.runs import (
     Weights,
     chosen_weights,
     group_name,
-    open_group,
     parse_weights,
     resolve_methods,
     run_folder,
 )
+from fcl.records.writing import open_group
 from fcl.training import Config, Predictions
 
 
@@ -278,8 +278,8 @@ def test_predictions_of_several_frames_keep_means_per_stack(tmp_path):
         *(numbers.integers(0, 40, (6, 49)).astype(kind) for kind in (np.uint8, np.float16, np.float16, np.uint8))
     )
     two = Predictions(*(array[:, :48] for array in one))
-    runs.write_predictions(tmp_path / "p/d/g", "one", one)
-    runs.write_predictions(tmp_path / "p/d/g", "two", two)
+    writing.write_predictions(tmp_path / "p/d/g", "one", one)
+    writing.write_predictions(tmp_path / "p/d/g", "two", two)
     for name, values in load_predictions(tmp_path / "p/d/g/one.npz").items():
         assert np.array_equal(values, getattr(one, name)) and values.dtype == getattr(one, name).dtype
     stored = load_predictions(tmp_path / "p/d/g/two.npz")

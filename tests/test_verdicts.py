@@ -12,7 +12,7 @@ from fcl.audit import claims, verdicts
 from fcl.audit.arms import Printed, Stored, _effect
 from fcl.config import Config
 from fcl.metrics import evaluate
-from fcl.records import provenance, runs
+from fcl.records import provenance, runs, writing
 
 LABELS = np.arange(15, 33)  # 18 stacks, far enough from both ends for every error below
 STACKS = len(LABELS)
@@ -82,7 +82,7 @@ def folder(tmp_path, monkeypatch):
     (experiments / "weights.yml").write_text(yaml.safe_dump({"laptop": {"afpe": chosen}}))
     for module in (runs, claims, verdicts):
         monkeypatch.setattr(module, "project_root", lambda: tmp_path)
-    monkeypatch.setattr(runs, "provenance", lambda **machine: {
+    monkeypatch.setattr(writing, "provenance", lambda **machine: {
         "code": {"commit": "abc", "clean": True}, "versions": {}, "machine": {}, "peak_memory_mb": 1, "finished": ""})
     monkeypatch.setattr(verdicts, "standing", lambda claim, record, ledger: verdicts.CONFIRMATORY)
     path = tmp_path / "results" / "laptop" / "simulated"

@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file
 
 from fcl.checkpoints import read_tensors
-from fcl.records import results, runs
+from fcl.records import publish, runs, writing
 from fcl.records.runs import Weights, run_folder
 from fcl.stacks import FocalStacks
 from fcl.training import Config, Predictions, train
@@ -44,9 +44,9 @@ def store(config, profile="laptop", split="test", stacks=STACKS):
         numbers.integers(0, 49, (len(stacks), starts)).astype(np.uint8),
     )
     folder, run = run_folder(profile, config, split), Weights.of(config).name
-    runs.write_labels(folder.parent, stacks, split)
-    runs.write_predictions(folder, run, predictions)
-    runs.write_record(
+    writing.write_labels(folder.parent, stacks, split)
+    writing.write_predictions(folder, run, predictions)
+    writing.write_record(
         folder,
         config,
         profile=profile,
@@ -77,6 +77,6 @@ def make_project(folder, monkeypatch):
     for name in ("profiles.yml", "kept_networks.yml"):
         shutil.copy(ROOT / "experiments" / name, folder / "experiments")
     (folder / "experiments" / "weights.yml").write_text(yaml.safe_dump({"laptop": {"afpe": {"D1": CHOSEN}}}))
-    for module in (runs, results):
+    for module in (publish, runs):
         monkeypatch.setattr(module, "project_root", lambda: folder)
     return folder

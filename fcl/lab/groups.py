@@ -9,22 +9,22 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from fcl.config import Config
-from fcl.records import runs
+from fcl.records import runs, writing
 from fcl.records.results import is_finished, load_predictions, read_results
 from fcl.rendered import RenderedStacks
 from fcl.simulator import SPLITS
 from fcl.stacks import FocalStacks
-from fcl.training import Step, score_run, train
+from fcl.training import Step, load_model, predict, read_checkpoint, train
 
 PATIENCE = 30.0  # s, for a process that still writes to the same folder: one that was killed needs a moment
 LOCK = ".lock"  # in a group's folder: the id of the process that works there
@@ -88,6 +88,26 @@ def free_gpu(count: int) -> tuple[int, IO[str]]:
                 return gpu, hold(runs.project_root() / "runs" / f".gpu{gpu}-{place}", 0.0)
 
 
+def score_run(
+    folder: Path, run: str, stacks: FocalStacks, *, profile: str, split: str = "test", device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Score a trained branch in its group's folder: write predictions, curve and, last, the record."""
+    checkpoint, began = folder / f"{run}.safetensors", time.perf_counter()
+    config, curve, seconds, code = read_checkpoint(checkpoint)
+    predictions = predict(load_model(checkpoint, device), stacks, config.setting, progress=progress)
+    trunk, predicting = read_checkpoint(folder / "trunk.safetensors").seconds, time.perf_counter() - began
+    writing.write_labels(folder.parent, stacks, split)
+    writing.write_predictions(folder, run, predictions)
+    writing.write_curve(folder, run, curve)
+    return writing.write_record(
+        folder, config, profile=profile,
+        stacks={"split": split, "count": len(stacks), "seed": stacks.source.get("simulator_seed"),
+                "digest": stacks.digest, "train_digest": writing.train_digest(folder)},
+        code=code, seconds={"trunk": trunk, "branch": seconds - trunk, "predict": predicting},
+        threads=torch.get_num_threads(), device=torch.cuda.get_device_name() if device == "cuda" else device)
+
+
 @dataclass
 class Group:
     """Runs that share a trunk. branches: what each is called (as in `methods`) -> its Config."""
@@ -126,10 +146,10 @@ class Group:
             raise RuntimeError(f"{owner} is at work in {folder}: wait for it or stop it") from None
         lock.truncate(0)
         print(os.getpid(), end="", file=lock, flush=True)
-        runs.open_group(profile, config, train_stacks.digest, split)
+        writing.open_group(profile, config, train_stacks.digest, split)
         labels = folder.parent / f"{split}.npz"
         with contextlib.suppress(FileNotFoundError):  # not there yet, or another group has just removed it
-            if runs.labelled_digest(labels) != scored_stacks.digest:
+            if writing.labelled_digest(labels) != scored_stacks.digest:
                 labels.unlink()  # the stacks are others now, and every run will be scored again in its turn
         return cls(profile, split, config, branches, train_stacks, scored_stacks, folder, lock, device, gpu)
 

@@ -7,7 +7,6 @@ each with <run>.json and <run>.npz, and test.npz (validation.npz), which says wh
 
 import json
 import re
-import shutil
 import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -16,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from fcl.checkpoints import load_model, save_model
 from fcl.metrics import evaluate
 from fcl.models import N, parse_setting
-from fcl.records.runs import READOUTS, ResultsError, Weights, chosen_weights, parse_weights, project_root, replacing
+from fcl.records.runs import READOUTS, ResultsError, Weights, parse_weights
 
 if TYPE_CHECKING:
     from fcl.training import Config
@@ -92,10 +89,6 @@ def load_predictions(path: Path) -> dict[str, np.ndarray]:
 
 def _labels_file(folder: Path) -> Path:
     return folder / ("validation.npz" if folder.name.endswith("-validation") else "test.npz")
-
-
-def _digest(folder: Path) -> str:
-    return str(_load_arrays(_labels_file(folder))["digest"])
 
 
 def test_labels(folder: Path | str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -175,49 +168,3 @@ def read_results(
     if len(twice):
         raise ResultsError(f"the same run is there twice, remove one: {', '.join(sorted(twice))}")
     return table.drop(columns="identity")
-
-
-def keep_networks(profile: str) -> list[Path]:
-    """Copy the trained networks named in experiments/kept_networks.yml, without their training state, to results/.
-
-    They land in results/<profile>/<data>/networks/<model>-<setting>-<method>.safetensors. Those whose checkpoint is not in
-    runs/ are left as they are; of other profiles than that file names, none is kept.
-    """
-    plan = yaml.safe_load((project_root() / "experiments" / "kept_networks.yml").read_text())
-    source, target = (project_root() / top / profile / plan["data"] for top in ("runs", "results"))
-    kept = []
-    for setting in plan["settings"] if profile == plan["profile"] else ():
-        group = source / f"{plan['model']}-{setting}-F{plan['focal_indices']}-seed{plan['seed']}"
-        weights = chosen_weights(profile, plan["model"], setting, plan["methods"]) if group.exists() else {}
-        for method in weights:
-            checkpoint = group / f"{weights[method].name}.safetensors"
-            if checkpoint.exists():
-                model = load_model(checkpoint)
-                kept.append(target / "networks" / f"{plan['model']}-{setting}-{method}.safetensors")
-                save_model(model, model.config, kept[-1])
-    return kept
-
-
-def publish(profile: str) -> list[dict[str, Any]]:
-    """Copy the complete test runs of a profile (record, predictions) from runs/ to results/, and return the
-    records.
-
-    Raises ValueError for smoke; ResultsError for a spoilt run, for none at all, and beside results on other
-    stacks.
-    """
-    if profile == "smoke":
-        raise ValueError("smoke runs are never written to results: they only try the machinery")
-    source, records = project_root() / "runs" / profile, []
-    for labels in sorted(source.glob("[!.]*/test.npz")):
-        folder, target = labels.parent, project_root() / "results" / profile / labels.parent.name
-        if _labels_file(target).exists() and _digest(target) != _digest(folder):
-            raise ResultsError(f"{target} holds results on other test stacks than {folder}: remove it first, "
-                               "the two don't compare")
-        paths = [Path(path) for path in read_results(folder).path]
-        for path in [labels, *(path.with_suffix(kind) for path in paths for kind in (".npz", ".json"))]:
-            with replacing(target / path.relative_to(folder)) as temporary:
-                shutil.copyfile(path, temporary)
-        records += map(load_record, paths)
-    if not records:
-        raise ResultsError(f"no complete runs in {source}: make them with `make figures PROFILE={profile}`")
-    return records

@@ -1,32 +1,24 @@
-"""Run identity and storage: what a run is called, where it lies, what is written about it.
+"""Run identity: what a run is called, with which weights, and where it lies.
 
 A group is everything that shares one trunk, hence one notebook; a run is one branch, named after its weights:
     runs/<profile>/<data>/<group>/<run>.json, .npz, .csv, .safetensors
-results/ holds the committed copies of .json and .npz. fcl.records.results reads both.
+results/ holds the committed copies of .json and .npz. fcl.records.writing writes them, fcl.records.results reads both.
 """
 
-import argparse
 import difflib
 import functools
-import json
 import os
 import re
-import sys
-import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
 
-from fcl.records.provenance import provenance
-
 if TYPE_CHECKING:
-    from fcl.stacks import FocalStacks
-    from fcl.training import Config, Predictions, Step
+    from fcl.training import Config
 
 METHODS = ("baseline", "msd", "jsd", "kld", "fcl")  # in the order of Table A
 READOUTS = ("argmax", "median", "expected")  # one index from a distribution: the most likely, the median, the mean
@@ -225,112 +217,3 @@ def run_folder(profile: str, config: "Config", split: str = "test") -> Path:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
     data = config.data if split == "test" else f"{config.data}-validation"
     return project_root() / "runs" / profile / data / group_name(config, profile)
-
-
-def open_group(profile: str, config: "Config", train_digest: str, split: str = "test") -> Path:
-    """Make the folder of a group and return it, after moving aside what another config or other stacks left
-    there.
-
-    So an edited profile starts its runs anew instead of stopping at checkpoints that no longer fit. Nothing
-    is deleted: the old files are in runs/<profile>/<data>/.stale/. `train_digest` is the digest of the
-    training stacks.
-    """
-    folder = run_folder(profile, config, split)
-    seal, identity = folder / "group.json", {"config": asdict(config.trunk()), "train_digest": train_digest}
-    if seal.exists() and json.loads(seal.read_text()) != identity:
-        attic = folder.parent / ".stale"
-        aside = attic / f"{folder.name}-{len(list(attic.glob(f'{folder.name}-*'))) + 1}"
-        aside.mkdir(parents=True)
-        for path in list(folder.iterdir()):
-            if path.suffix in (".safetensors", ".json", ".npz", ".csv"):
-                path.rename(aside / path.name)
-    _write_json(seal, identity)
-    return folder
-
-
-def train_digest(folder: Path) -> str:
-    """Digest of the stacks that a group's runs were trained on."""
-    return json.loads((folder / "group.json").read_text())["train_digest"]
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
-
-
-def _write_arrays(path: Path, **arrays: np.ndarray) -> None:
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)
-
-
-def write_predictions(folder: Path, run: str, predictions: "Predictions") -> None:
-    """<run>.npz: everything at every start for one frame, else argmax, mean_expected and mean_entropy."""
-    arrays = predictions._asdict()
-    if predictions.argmax.shape[1] < 49:  # several frames
-        means = {f"mean_{name}": arrays[name].mean(axis=1, dtype=np.float64).astype(np.float16)
-                 for name in ("expected", "entropy")}
-        arrays = {"argmax": predictions.argmax, **means}
-    _write_arrays(folder / f"{run}.npz", **arrays)
-
-
-def write_labels(folder: Path, stacks: "FocalStacks", split: str = "test") -> None:
-    """<split>.npz beside the groups: what was to be predicted. ResultsError if there for other stacks."""
-    path = folder / f"{split}.npz"
-    if not path.exists():
-        _write_arrays(path, labels=stacks.labels, categories=np.asarray(stacks.categories, dtype=str),
-                      positions=stacks.positions, digest=np.asarray(stacks.digest))
-    elif labelled_digest(path) != stacks.digest:
-        raise ResultsError(f"{path} describes other stacks than these: move {folder} away and start again")
-
-
-def labelled_digest(path: Path) -> str:
-    """Digest of the stacks that <split>.npz describes. ResultsError for a spoilt file."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return str(file["digest"])
-    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ResultsError(f"{path} is half-written or spoilt ({error}): remove it, and it is written again") from None
-
-
-def write_curve(folder: Path, run: str, curve: list["Step"]) -> None:
-    """<run>.csv: the training curve, one line per iteration, those of the trunk included."""
-    lines = [",".join(f"{value:.7g}" for value in step) for step in curve]
-    with replacing(folder / f"{run}.csv") as temporary:
-        temporary.write_text("\n".join(["iteration,loss,ordinal,consistency,learning_rate", *lines]) + "\n")
-
-
-def write_record(
-    folder: Path, config: "Config", *, profile: str, stacks: dict[str, Any], seconds: dict[str, float],
-    code: dict[str, Any] | None = None, **machine: Any,
-) -> dict[str, Any]:
-    """<run>.json, the last file of a run: its presence says that the run is complete. Returns the record.
-
-    code: from which the training began, where that isn't the code as it is now.
-    """
-    run = Weights.of(config).name
-    record = {"run": f"{folder.name}/{run}", "profile": profile, "data": config.data, "weights": run,
-              "config": asdict(config), "stacks": stacks, "seconds": seconds, **provenance(**machine)}
-    record |= {"code": code} if code else {}
-    _write_json(folder / f"{run}.json", record)
-    return record
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Command line: `python -m fcl.records.runs publish --profile laptop` copies complete runs to results/."""
-    from fcl.records.results import keep_networks, publish  # not above: they import this module
-
-    parser = argparse.ArgumentParser(prog="python -m fcl.records.runs", description="Copy complete runs to results/.")
-    parser.add_argument("command", choices=["publish"])
-    parser.add_argument("--profile", default="laptop")
-    options = parser.parse_args(arguments)
-    try:
-        records, networks = publish(options.profile), keep_networks(options.profile)
-    except ValueError as error:
-        sys.exit(f"publish: {error}")
-    unclean = sum(record["code"]["clean"] is not True for record in records)
-    note = f"; {unclean} of them by code that isn't committed as it was" if unclean else ""
-    print(f"published {len(records)} runs and {len(networks)} trained networks to results/{options.profile}/{note}")
-
-
-if __name__ == "__main__":
-    main()

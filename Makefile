@@ -7,6 +7,7 @@ CORES  := $(shell OMP_NUM_THREADS= nproc 2>/dev/null || getconf _NPROCESSORS_ONL
 SEEDS   = 0
 NAME    = table_a
 SETTINGS =
+MODEL   =
 SOURCE  = results
 CLAIMS  =
 DATA    = simulated
@@ -62,8 +63,8 @@ claims: $(READY) ## does it hold? Every claim and its verdict from committed res
 publish: $(READY) ## copy the finished runs to results/
 	$(RUN) -m fcl.records.publish --profile $(PROFILE)
 
-weights: $(READY) ## choose the loss weights on validation stacks (SETTINGS="D1 I1": of these only)
-	$(RUN) -m fcl.lab.batch weights --profile $(PROFILE) --data $(DATA) --cores $(CORES) --settings "$(SETTINGS)"
+weights: $(READY) ## choose the loss weights on validation stacks (SETTINGS="D1 I1", MODEL=l2a: of these only)
+	$(RUN) -m fcl.lab.batch weights --profile $(PROFILE) --data $(DATA) --cores $(CORES) --settings "$(SETTINGS)" --model "$(MODEL)"
 
 book: $(READY) ## all notebooks and figures as pages to read without installing anything (into book/)
 	$(RUN) -m fcl.report.book

@@ -17,6 +17,7 @@ JOBS = {
         SEEDS,
         str(config.get("settings") or "").split(),
         config.get("data", "simulated"),
+        str(config.get("model") or ""),
     )
 }
 

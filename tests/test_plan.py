@@ -34,6 +34,8 @@ def test_weights_are_chosen_on_validation_stacks_from_all_candidates():
     assert all(len(job.weights) == (17 if job.config.model == "afpe" else 5) for job in jobs)
     some = plan.jobs("weights", "smoke", [0], ["I1"])
     assert [(job.config.model, job.config.setting) for job in some] == [("afpe", "I1")] * 2
+    some = plan.jobs("weights", "smoke", [0], model="l2a")
+    assert [(job.config.model, job.config.setting) for job in some] == [("l2a", "D2")] * 2
 
 
 def test_experiments_that_share_a_group_share_its_notebook():
@@ -114,6 +116,8 @@ def test_every_run_that_a_claim_asks_for_is_made():
     [
         (("figure", "smoke", [0]), "target must be one of .* Did you mean 'figures'"),
         (("weights", "smoke", [0], ["D7"]), "settings must be some of D1, D2, I1, where weights are chosen, not D7"),
+        (("weights", "smoke", [0], [], "simulated", "l2"), "model must be afpe or l2a, not 'l2'. Did you mean 'l2a'"),
+        (("weights", "smoke", [0], ["D1"], "simulated", "l2a"), "weights has no runs in profile smoke"),
         (("figures", "smok", [0]), "Did you mean 'smoke'"),
         (("figures", "smoke", [0, 1001]), r"seeds \[1001\] chose the weights"),
     ],

@@ -109,10 +109,11 @@ class Line:
 
 
 def run(
-    target: str, profile: str, seeds: Sequence[int], cores: int, settings: Sequence[str] = (), data: str = "simulated"
+    target: str, profile: str, seeds: Sequence[int], cores: int, settings: Sequence[str] = (), data: str = "simulated",
+    model: str = "",
 ) -> None:
     """Make a target (one of fcl.lab.plan.targets). Raises BatchFailed, and ValueError for arguments not allowed."""
-    root, jobs = project_root(), plan.jobs(target, profile, seeds, settings, data)
+    root, jobs = project_root(), plan.jobs(target, profile, seeds, settings, data, model)
     try:
         lock = hold(root / STARTER, 0.0)
     except BlockingIOError:
@@ -124,7 +125,7 @@ def run(
         try:
             config = {"target": target, "profile": profile, "data": data}
             config["seeds"] = " ".join(map(str, seeds)) or plan.PUBLISHED
-            config["settings"] = " ".join(settings)
+            config["settings"], config["model"] = " ".join(settings), model
             progress = snakemake(root, cores, config, jobs)
         finally:
             end_leftovers(root / CHILDREN)
@@ -135,12 +136,12 @@ def run(
             raise BatchFailed(f"{last}\nSnakemake stopped with exit code {progress.code}: see {LOG}")
         folder = Path(jobs[0].page).parents[1]
         print(f"All {len(jobs)} notebooks are done, in {folder}", flush=True)
-        finish(target, profile, seeds, settings, jobs, data)
+        finish(target, profile, seeds, settings, jobs, data, model)
 
 
 def finish(
     target: str, profile: str, seeds: Sequence[int], settings: Sequence[str], jobs: Sequence[plan.Job],
-    data: str = "simulated",
+    data: str = "simulated", model: str = "",
 ) -> None:
     """What a target makes of its runs: experiments/weights.yml, or the figures."""
     if target == "weights":
@@ -149,7 +150,7 @@ def finish(
         one = results[(results.weights == "baseline") & (results.frames == 1)]
         readouts = [with_readout(one, name).assign(weights=name) for name in READOUTS if len(one)]
         results = pd.concat([results, *readouts])
-        for part in plan.read_selection(profile, settings, data):
+        for part in plan.read_selection(profile, settings, data, model):
             weights.write_weights(weights_key(profile, data), weights.chosen_entries(results, part), part)
         print("Chosen weights are in experiments/weights.yml")
     if target not in ("figures", "all-figures"):  # an experiment alone may lack runs that its notebook shows too
@@ -170,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="notebooks at once")
     parser.add_argument("--seeds", default="0", help='of the figures, "0 1 2", or "published"; weights have their own')
     parser.add_argument("--settings", default="", help='whose weights, as "D1 I1" (default: all)')
+    parser.add_argument("--model", default="", choices=["", "afpe", "l2a"], help="whose weights (default: both)")
     options = parser.parse_args(arguments)
     if options.cores < 1:
         parser.error(f"cores must be at least 1, not {options.cores}")
@@ -180,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
     try:
-        run(options.target, options.profile, seeds, options.cores, options.settings.split(), options.data)
+        run(options.target, options.profile, seeds, options.cores, options.settings.split(), options.data, options.model)
     except ValueError as error:  # before anything was started
         sys.exit(f"\n{error}")
     except BatchFailed as error:

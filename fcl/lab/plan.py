@@ -87,14 +87,19 @@ def groups(plan: Mapping[str, Any], profile: str, seed: int) -> Iterator[tuple[C
             yield replace(config, iterations=length * config.iterations), methods
 
 
-def read_selection(profile: str, settings: Sequence[str] = (), data: str = "") -> list[dict[str, Any]]:
-    """How weights are chosen: each part with the candidates as its methods, for some settings or for all.
+def read_selection(
+    profile: str, settings: Sequence[str] = (), data: str = "", model: str = ""
+) -> list[dict[str, Any]]:
+    """How weights are chosen: each part with the candidates as its methods, for some settings and one model or for all.
 
-    Raises ValueError for a setting that it doesn't have.
+    Raises ValueError for a setting or model that it doesn't have.
     """
     selections = parts(read_experiment(SELECTION, profile, data))
     known = list(dict.fromkeys(setting for part in selections for setting in part["settings"]))
     unknown = [setting for setting in settings if setting not in known]
+    models = list(dict.fromkeys(part["model"] for part in selections))
+    if model and model not in models:
+        raise ValueError(f"model must be {' or '.join(models)}, not {model!r}.{closest(model, models)}")
     if unknown:
         raise ValueError(f"settings must be some of {', '.join(known)}, where weights are chosen, "
                          f"not {', '.join(unknown)}")
@@ -102,7 +107,7 @@ def read_selection(profile: str, settings: Sequence[str] = (), data: str = "") -
         names = (weights.name for tried in candidates(part).values() for weights in tried.values())
         part["methods"] = list(dict.fromkeys(["baseline", *names]))
         part["settings"] = [setting for setting in part["settings"] if not settings or setting in settings]
-    return [part for part in selections if part["settings"]]
+    return [part for part in selections if part["settings"] and model in ("", part["model"])]
 
 
 def read_seeds(text: str) -> list[int]:
@@ -127,13 +132,14 @@ def experiment_names() -> list[str]:
 
 
 def jobs(
-    target: str, profile: str, seeds: Sequence[int], settings: Sequence[str] = (), data: str = "simulated"
+    target: str, profile: str, seeds: Sequence[int], settings: Sequence[str] = (), data: str = "simulated",
+    model: str = "",
 ) -> list[Job]:
     """The notebooks of a target, longest first. `seeds` are those of figures, by default the ones that each
-    experiment names; those that choose weights are fixed. `settings` are for weights: none stands for all.
+    experiment names; those that choose weights are fixed. `settings` and `model` are for weights: none stands for all.
     `data`: simulated or learnaf, whatever the experiments name.
 
-    Raises ValueError for an unknown target, profile or setting, for nothing to do, where weights are still to
+    Raises ValueError for an unknown target, profile, setting or model, for nothing to do, where weights are still to
     be chosen, and for seeds that chose them.
     """
     known = targets()
@@ -141,7 +147,7 @@ def jobs(
         raise ValueError(f"target must be one of {', '.join(known)}, not {target!r}.{closest(target, known)}")
     if data == "learnaf" and not (project_root() / PHOTOGRAPHS).exists():
         raise ValueError(f"{PHOTOGRAPHS} is missing: run `make learnaf ROOT=...` with the folder of the public data set")
-    selections = read_selection(profile, settings, data)
+    selections = read_selection(profile, settings, data, model)
     if target == "weights":
         planned = [(part, seed) for part in selections for seed in part["seeds"]]
     else:

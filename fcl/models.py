@@ -140,13 +140,17 @@ class AFPE(AutofocusNet):
     def encode(self, slices: Tensor, start: Tensor, position: Tensor) -> Tensor:
         """(B, (V + 1) m + 2, H, W): for each frame its views and f = k/48, then the pixels' x and y."""
         frames = self.normalise(slices, start, position)
-        height, width = frames.shape[-2:]
-        lens = _indices(start, self.setting.frames).to(frames.dtype) / (N - 1)  # (B, m)
-        lens = lens[:, :, None, None, None].expand(-1, -1, 1, height, width)
+        samples, m, views, height, width = frames.shape
         position = position.to(frames.dtype)[:, :, None, None]  # (B, 2, 1, 1)
-        x = (position[:, :1] + _offsets(width, FRAME[1], frames)).expand(-1, 1, height, -1)
-        y = (position[:, 1:] + _offsets(height, FRAME[0], frames)[:, None]).expand(-1, 1, -1, width)
-        return torch.cat([torch.cat([frames, lens], 2).flatten(1, 2), x, y], 1)
+        # Filled in place, in the memory order of the convolutions: to rearrange it costs up to a third of a step.
+        encoded = torch.empty((samples, self.input_channels(self.setting), height, width), dtype=frames.dtype,
+                              device=frames.device, memory_format=torch.channels_last)
+        of_frames = encoded[:, :-2].unflatten(1, (m, views + 1))
+        of_frames[:, :, :-1] = frames
+        of_frames[:, :, -1] = (_indices(start, m).to(frames.dtype) / (N - 1))[:, :, None, None]
+        encoded[:, -2] = position[:, 0] + _offsets(width, FRAME[1], frames)
+        encoded[:, -1] = position[:, 1] + _offsets(height, FRAME[0], frames)[:, None]
+        return encoded
 
 
 class L2A(AutofocusNet):

@@ -20,6 +20,8 @@ LOCK   := $(shell cksum requirements.lock | cut -d ' ' -f 1)
 STAMP   = $(VENV)/.installed-$(LOCK)
 READY   = $(if $(filter file,$(origin RUN)),$(STAMP))
 
+ONLY = $(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(MODEL),--model "$(MODEL)")
+
 # Linux alone has a separate CPU build of torch; elsewhere the default index serves it. `--retries 0`: where that index
 # can't be reached, pip goes on with the default one at once.
 CPU_INDEX = https://download.pytorch.org/whl/cpu
@@ -39,6 +41,7 @@ help: ## this list
 	@echo "  PROFILE=$(PROFILE)  (or smoke: the machinery in a minute; paper: the paper's own sizes, for a GPU)"
 	@echo "  CORES=$(CORES)  SEEDS=$(SEEDS)  (SEEDS=\"0 1 2\": every training with each seed; SEEDS=published: with those that experiments/ names)"
 	@echo "  DATA=$(DATA)  (or learnaf: the public photographs, after make learnaf)"
+	@echo "  SETTINGS=\"D1 I1\", MODEL=l2a  of these only, for experiment and weights"
 	@echo "  TORCH=$(TORCH)  (cpu or cuda: the build to install; found by itself)  PYTHON=$(PYTHON)"
 
 figures: $(READY) ## Table A and Figure A from nothing: simulate, train, evaluate, draw (into runs/)
@@ -48,7 +51,7 @@ all-figures: $(READY) ## every table and figure from nothing
 	$(RUN) -m fcl.lab.batch all-figures --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
 
 experiment: $(READY) ## the runs of one experiment alone, as NAME=table_c (a file of experiments/)
-	$(RUN) -m fcl.lab.batch $(NAME) --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
+	$(RUN) -m fcl.lab.batch $(NAME) --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)" $(ONLY)
 
 learnaf: $(READY) ## the public photographs, for DATA=learnaf: ROOT=the folder of their archives, or of what was in them
 	@test -n "$(ROOT)" || { echo "Say where the data set lies: make learnaf ROOT=/path/to/folder" >&2; exit 1; }
@@ -63,8 +66,8 @@ claims: $(READY) ## does it hold? Every claim and its verdict from committed res
 publish: $(READY) ## copy the finished runs to results/
 	$(RUN) -m fcl.records.publish --profile $(PROFILE)
 
-weights: $(READY) ## choose the loss weights on validation stacks (SETTINGS="D1 I1", MODEL=l2a: of these only)
-	$(RUN) -m fcl.lab.batch weights --profile $(PROFILE) --data $(DATA) --cores $(CORES) --settings "$(SETTINGS)" --model "$(MODEL)"
+weights: $(READY) ## choose the loss weights on validation stacks 
+	$(RUN) -m fcl.lab.batch weights --profile $(PROFILE) --data $(DATA) --cores $(CORES) $(ONLY)
 
 book: $(READY) ## all notebooks and figures as pages to read without installing anything (into book/)
 	$(RUN) -m fcl.report.book

@@ -164,6 +164,8 @@ def test_variables_reach_the_batch():
     assert asked.strip() == 'python -m fcl.lab.batch figures --profile smoke --data simulated --cores 3 --seeds "0 1"'
     asked = make("-n", "experiment", "NAME=table_c", "SEEDS=published", "CORES=2", "RUN=python").stdout
     assert asked.strip() == 'python -m fcl.lab.batch table_c --profile laptop --data simulated --cores 2 --seeds "published"'
+    asked = make("-n", "weights", "MODEL=l2a", "SETTINGS=D1 I1", "CORES=2", "RUN=python").stdout
+    assert asked.strip().endswith('weights --profile laptop --data simulated --cores 2 --settings "D1 I1" --model "l2a"')
     assert "--profile laptop --data learnaf" in make("-n", "render", "DATA=learnaf", "RUN=python").stdout
     assert "Say where the data set lies" in make("-n", "learnaf", "RUN=python").stdout
     assert "--no-browser" in make("-n", "lab", "LAB_OPTIONS=--no-browser", "RUN=python").stdout

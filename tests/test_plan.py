@@ -38,6 +38,11 @@ def test_weights_are_chosen_on_validation_stacks_from_all_candidates():
     assert [(job.config.model, job.config.setting) for job in some] == [("l2a", "D2")] * 2
 
 
+def test_an_experiment_runs_for_some_settings_alone():
+    some = plan.jobs("table_a", "laptop", [], ["D1", "I1"])
+    assert len(some) == 12 and {job.config.setting for job in some} == {"D1", "I1"}
+
+
 def test_experiments_that_share_a_group_share_its_notebook():
     shared = {Path(job.page).parent.name: job for job in plan.jobs("all-figures", "smoke", [0])}
     first = shared["afpe-D1-F4-seed0"]
@@ -115,9 +120,9 @@ def test_every_run_that_a_claim_asks_for_is_made():
     ("arguments", "complaint"),
     [
         (("figure", "smoke", [0]), "target must be one of .* Did you mean 'figures'"),
-        (("weights", "smoke", [0], ["D7"]), "settings must be some of D1, D2, I1, where weights are chosen, not D7"),
+        (("weights", "smoke", [0], ["D7"]), "setting must be one of D1..D5"),
         (("weights", "smoke", [0], [], "simulated", "l2"), "model must be afpe or l2a, not 'l2'. Did you mean 'l2a'"),
-        (("weights", "smoke", [0], ["D1"], "simulated", "l2a"), "weights has no runs in profile smoke"),
+        (("weights", "smoke", [0], ["D1"], "simulated", "l2a"), "weights has no runs of l2a D1 in profile smoke"),
         (("figures", "smok", [0]), "Did you mean 'smoke'"),
         (("figures", "smoke", [0, 1001]), r"seeds \[1001\] chose the weights"),
     ],

@@ -74,6 +74,24 @@ def test_publish_refuses_smoke_nothing_spoilt_runs_and_other_stacks(root):
     assert not (root / "results").exists()
 
 
+def test_publish_keeps_the_runs_of_a_group_to_one_trunk(root):
+    config = Config.from_profile("laptop")
+    baseline, other = store(config), store(replace(config, lambda_msd=4.0))
+    publish("laptop")
+    for path in (baseline, other):  # trained again, on another machine
+        path.write_text(path.read_text().replace('"trunk": 1.0', '"trunk": 2.0'))
+    record = other.read_text()
+    other.unlink(), other.with_suffix(".npz").unlink()
+    with pytest.raises(ResultsError, match="afpe-D1-F4-seed0 would hold runs of two trunks.*Train msd4 again too"):
+        publish("laptop")
+    other.with_suffix(".npz").write_bytes(baseline.with_suffix(".npz").read_bytes())
+    other.write_text(record)
+    assert len(publish("laptop")) == 2
+    other.write_text(record.replace('"trunk": 2.0', '"trunk": 3.0'))
+    with pytest.raises(ResultsError, match="two of these"):
+        publish("laptop")
+
+
 def test_networks_named_in_the_plan_are_kept_without_their_training_state(root):
     config = Config.from_profile("laptop", width=0.25, patch=16, train_stacks=12, batch=8, iterations=2)
     checkpoint = run_folder("laptop", Config.from_profile("laptop")) / "baseline.safetensors"

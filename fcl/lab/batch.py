@@ -136,12 +136,11 @@ def run(
             raise BatchFailed(f"{last}\nSnakemake stopped with exit code {progress.code}: see {LOG}")
         folder = Path(jobs[0].page).parents[1]
         print(f"All {len(jobs)} notebooks are done, in {folder}", flush=True)
-        finish(target, profile, seeds, settings, jobs, data, model)
+        finish(target, profile, seeds, jobs, data)
 
 
 def finish(
-    target: str, profile: str, seeds: Sequence[int], settings: Sequence[str], jobs: Sequence[plan.Job],
-    data: str = "simulated", model: str = "",
+    target: str, profile: str, seeds: Sequence[int], jobs: Sequence[plan.Job], data: str = "simulated"
 ) -> None:
     """What a target makes of its runs: experiments/weights.yml, or the figures."""
     if target == "weights":
@@ -150,7 +149,9 @@ def finish(
         one = results[(results.weights == "baseline") & (results.frames == 1)]
         readouts = [with_readout(one, name).assign(weights=name) for name in READOUTS if len(one)]
         results = pd.concat([results, *readouts])
-        for part in plan.read_selection(profile, settings, data, model):
+        for part in plan.read_selection(profile, data):
+            trained = {job.config.setting for job in jobs if job.config.model == part["model"]}
+            part["settings"] = [setting for setting in part["settings"] if setting in trained]
             weights.write_weights(weights_key(profile, data), weights.chosen_entries(results, part), part)
         print("Chosen weights are in experiments/weights.yml")
     if target not in ("figures", "all-figures"):  # an experiment alone may lack runs that its notebook shows too
@@ -170,8 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", default="simulated", choices=["simulated", "learnaf"])
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="notebooks at once")
     parser.add_argument("--seeds", default="0", help='of the figures, "0 1 2", or "published"; weights have their own')
-    parser.add_argument("--settings", default="", help='whose weights, as "D1 I1" (default: all)')
-    parser.add_argument("--model", default="", choices=["", "afpe", "l2a"], help="whose weights (default: both)")
+    parser.add_argument("--settings", default="", help='of these settings only, as "D1 I1"')
+    parser.add_argument("--model", default="", choices=["", "afpe", "l2a"], help="of this model only")
     options = parser.parse_args(arguments)
     if options.cores < 1:
         parser.error(f"cores must be at least 1, not {options.cores}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from fcl.config import Config
 from fcl.lab.weights import candidates
-from fcl.models import parse_setting
+from fcl.models import MODELS, parse_setting
 from fcl.records.runs import Weights, closest, project_root, renders_while_training, resolve_methods, run_folder
 from fcl.report.tables import experiment
 
@@ -87,27 +87,13 @@ def groups(plan: Mapping[str, Any], profile: str, seed: int) -> Iterator[tuple[C
             yield replace(config, iterations=length * config.iterations), methods
 
 
-def read_selection(
-    profile: str, settings: Sequence[str] = (), data: str = "", model: str = ""
-) -> list[dict[str, Any]]:
-    """How weights are chosen: each part with the candidates as its methods, for some settings and one model or for all.
-
-    Raises ValueError for a setting or model that it doesn't have.
-    """
+def read_selection(profile: str, data: str = "") -> list[dict[str, Any]]:
+    """How weights are chosen: each part with the candidates as its methods."""
     selections = parts(read_experiment(SELECTION, profile, data))
-    known = list(dict.fromkeys(setting for part in selections for setting in part["settings"]))
-    unknown = [setting for setting in settings if setting not in known]
-    models = list(dict.fromkeys(part["model"] for part in selections))
-    if model and model not in models:
-        raise ValueError(f"model must be {' or '.join(models)}, not {model!r}.{closest(model, models)}")
-    if unknown:
-        raise ValueError(f"settings must be some of {', '.join(known)}, where weights are chosen, "
-                         f"not {', '.join(unknown)}")
     for part in selections:
         names = (weights.name for tried in candidates(part).values() for weights in tried.values())
         part["methods"] = list(dict.fromkeys(["baseline", *names]))
-        part["settings"] = [setting for setting in part["settings"] if not settings or setting in settings]
-    return [part for part in selections if part["settings"] and model in ("", part["model"])]
+    return selections
 
 
 def read_seeds(text: str) -> list[int]:
@@ -136,18 +122,22 @@ def jobs(
     model: str = "",
 ) -> list[Job]:
     """The notebooks of a target, longest first. `seeds` are those of figures, by default the ones that each
-    experiment names; those that choose weights are fixed. `settings` and `model` are for weights: none stands for all.
+    experiment names; those that choose weights are fixed. `settings` and `model`: of these only, by default of all.
     `data`: simulated or learnaf, whatever the experiments name.
 
     Raises ValueError for an unknown target, profile, setting or model, for nothing to do, where weights are still to
     be chosen, and for seeds that chose them.
     """
+    for setting in settings:
+        parse_setting(setting)
+    if model not in ("", *MODELS):
+        raise ValueError(f"model must be {' or '.join(MODELS)}, not {model!r}.{closest(model, list(MODELS))}")
     known = targets()
     if target not in known:
         raise ValueError(f"target must be one of {', '.join(known)}, not {target!r}.{closest(target, known)}")
     if data == "learnaf" and not (project_root() / PHOTOGRAPHS).exists():
         raise ValueError(f"{PHOTOGRAPHS} is missing: run `make learnaf ROOT=...` with the folder of the public data set")
-    selections = read_selection(profile, settings, data, model)
+    selections = read_selection(profile, data)
     if target == "weights":
         planned = [(part, seed) for part in selections for seed in part["seeds"]]
     else:
@@ -160,13 +150,16 @@ def jobs(
     found: dict[str, Job] = {}
     for plan, seed in planned:
         for config, methods in groups(plan, profile, seed):
+            if settings and config.setting not in settings or model and config.model != model:
+                continue
             job = _job(config, profile, methods, plan.get("split", "test"))
             if job.page in found:  # two experiments share a group: its one notebook makes the runs of both
                 both = [*found[job.page].weights, *job.weights]
                 job = _job(config, profile, list(dict.fromkeys(both)), job.parameters["split"])
             found[job.page] = job
     if not found:
-        raise ValueError(f"{target} has no runs in profile {profile}")
+        asked = " ".join(filter(None, ["of", model, *settings])) + " " if model or settings else ""
+        raise ValueError(f"{target} has no runs {asked}in profile {profile}")
     return sorted(found.values(), key=lambda job: -job.cost)
 
 

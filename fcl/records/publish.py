@@ -40,8 +40,8 @@ def publish(profile: str) -> list[dict[str, Any]]:
     """Copy the complete test runs of a profile (record, predictions) from runs/ to results/, and return the
     records.
 
-    Raises ValueError for smoke; ResultsError for a spoilt run, for none at all, and beside results on other
-    stacks.
+    Raises ValueError for smoke; ResultsError for a spoilt run, for none at all, beside results on other stacks, and
+    where a group in results/ would then hold runs of two trunks: they are no longer paired.
     """
     if profile == "smoke":
         raise ValueError("smoke runs are never written to results: they only try the machinery")
@@ -53,6 +53,7 @@ def publish(profile: str) -> list[dict[str, Any]]:
             raise ResultsError(f"{target} holds results on other test stacks than {folder}: remove it first, "
                                "the two don't compare")
         paths = [Path(path) for path in read_results(folder).path]
+        _require_one_trunk(paths, target)
         for path in [labels, *(path.with_suffix(kind) for path in paths for kind in (".npz", ".json"))]:
             with replacing(target / path.relative_to(folder)) as temporary:
                 shutil.copyfile(path, temporary)
@@ -60,6 +61,17 @@ def publish(profile: str) -> list[dict[str, Any]]:
     if not records:
         raise ResultsError(f"no complete runs in {source}: make them with `make figures PROFILE={profile}`")
     return records
+
+
+def _require_one_trunk(paths: Sequence[Path], target: Path) -> None:
+    """A trunk is known by its seconds: no two trainings agree in all their digits."""
+    for group in sorted({path.parent.name for path in paths}):
+        mine = {path.name: path for path in paths if path.parent.name == group}
+        together = {path.name: path for path in (target / group).glob("*.json")} | mine
+        if len({load_record(path)["seconds"]["trunk"] for path in together.values()}) > 1:
+            others = ", ".join(sorted(Path(name).stem for name in together.keys() - mine.keys())) or "two of these"
+            raise ResultsError(f"{target / group} would hold runs of two trunks, and methods are compared within one. "
+                               f"Train {others} again too (`make experiment NAME=...`), or remove that folder first")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

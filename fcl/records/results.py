@@ -6,6 +6,7 @@ each with <run>.json and <run>.npz, and test.npz (validation.npz), which says wh
 """
 
 import json
+import lzma
 import re
 import zipfile
 from collections.abc import Iterable
@@ -47,7 +48,7 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, lzma.LZMAError) as error:
         raise _refusal(path, f"is half-written or spoilt ({error})") from None
 
 

@@ -4,6 +4,7 @@ Every file appears whole or not at all; a run's record comes last and says that 
 """
 
 import json
+import lzma
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,8 @@ from fcl.records.runs import ResultsError, Weights, replacing, run_folder
 if TYPE_CHECKING:
     from fcl.stacks import FocalStacks
     from fcl.training import Config, Predictions, Step
+
+STEP = 1 / 32  # of float16 for indices from 32 on; finer below, it would only be noise that takes space
 
 
 def open_group(profile: str, config: "Config", train_digest: str, split: str = "test") -> Path:
@@ -51,17 +54,26 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _write_arrays(path: Path, **arrays: np.ndarray) -> None:
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)
+    """As np.savez_compressed, whose files np.load reads, a seventh smaller."""
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_LZMA) as archive:
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, values, allow_pickle=False)
 
 
 def write_predictions(folder: Path, run: str, predictions: "Predictions") -> None:
-    """<run>.npz: everything at every start for one frame, else argmax, mean_expected and mean_entropy."""
+    """<run>.npz: everything at every start for one frame, else argmax, mean_expected and mean_entropy.
+
+    At every start, expected index and entropy are rounded to STEP.
+    """
     arrays = predictions._asdict()
     if predictions.argmax.shape[1] < 49:  # several frames
         means = {f"mean_{name}": arrays[name].mean(axis=1, dtype=np.float64).astype(np.float16)
                  for name in ("expected", "entropy")}
         arrays = {"argmax": predictions.argmax, **means}
+    else:
+        arrays |= {name: (np.rint(arrays[name].astype(np.float32) / STEP) * STEP).astype(np.float16)
+                   for name in ("expected", "entropy")}
     _write_arrays(folder / f"{run}.npz", **arrays)
 
 
@@ -80,7 +92,7 @@ def labelled_digest(path: Path) -> str:
     try:
         with np.load(path, allow_pickle=False) as file:
             return str(file["digest"])
-    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (EOFError, KeyError, ValueError, zipfile.BadZipFile, lzma.LZMAError) as error:
         raise ResultsError(f"{path} is half-written or spoilt ({error}): remove it, and it is written again") from None
 
 

@@ -58,7 +58,7 @@ learnaf: $(READY) ## the public photographs, for DATA=learnaf: ROOT=the folder o
 	$(RUN) -m fcl.cameras.photographs collect "$(ROOT)"
 
 render: $(READY) ## tables and figures from the committed results, in a minute or two (SOURCE=runs: from yours)
-	$(RUN) -m fcl.report.render --profile $(PROFILE) --data $(DATA) --source $(SOURCE)
+	$(RUN) -m fcl.report.render --profile $(PROFILE) --data $(DATA) --source $(SOURCE) --cores $(CORES)
 
 claims: $(READY) ## does it hold? Every claim and its verdict from committed results (CLAIMS=file: claims of your own)
 	@$(RUN) -m fcl.audit.ledger --profile $(PROFILE) --source $(SOURCE) $(if $(CLAIMS),--claims "$(CLAIMS)")

@@ -1,5 +1,7 @@
 """DATA=learnaf: the same experiments on photographs, with places, weights and sizes of their own."""
 
+import json
+
 import matplotlib.pyplot as plt
 import pytest
 from PIL import Image
@@ -63,7 +65,9 @@ def test_every_table_and_figure_says_what_it_is_of(tmp_path):
     assert "Learning-to-Autofocus photographs</caption>" in tables.table_html(summary, "name")
     assert "<caption>" not in tables.table_html(summary.drop(columns="data"), "name")
     figure = plots.figure_a(summary)
+    plots.save_figure(figure, "figure", summary, [], tmp_path, "learnaf")
     assert figure.get_suptitle() == "Learning-to-Autofocus photographs"
-    figure.savefig(tmp_path / "figure.png")
+    assert json.loads((tmp_path / "figure.json").read_text())["data"] == "learnaf"
     assert Image.open(tmp_path / "figure.png").width > 100
+    assert plots.label_data(figure, "own photographs").get_suptitle() == "own photographs"
     plt.close(figure)

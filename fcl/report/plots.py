@@ -127,13 +127,12 @@ def metric_figure(
             bottom.set_xlabel(x)
         handles, labels = axes[0, 1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    summary = rows[0][0]
-    return label_data(figure, summary["data"].iloc[0]) if "data" in summary else figure
+    return figure
 
 
 def label_data(figure: Figure, data: str) -> Figure:
-    """Say above a figure which data (simulated, learnaf) it shows, and return it."""
-    figure.suptitle(DATA[data], x=0.99, ha="right", fontsize=7, color=QUIET)
+    """Say above a figure which data it shows (simulated, learnaf, or in words), and return it."""
+    figure.suptitle(DATA.get(data, data), x=0.99, ha="right", fontsize=7, color=QUIET)
     return figure
 
 
@@ -280,8 +279,9 @@ def save_figure(
     numbers: pd.DataFrame | Mapping,
     runs: Iterable[str],
     folder: Path | str = "figures",
+    data: str = "simulated",
 ) -> None:
-    """Write <name>.pdf, <name>.png (200 dpi) and <name>.json: numbers drawn, runs, commit.
+    """Label a figure with its data, and write <name>.pdf, <name>.png (200 dpi) and <name>.json: numbers drawn, runs, commit.
 
     Numbers keep six decimals, and the same figure gives the same bytes. A JSON file that already holds these
     numbers and runs is left alone: its commit is the first that drew them (null outside a git checkout), and
@@ -289,10 +289,11 @@ def save_figure(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    label_data(figure, data)
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     figure.savefig(folder / f"{name}.png", dpi=200)
     table = numbers.to_dict(orient="list") if isinstance(numbers, pd.DataFrame) else numbers
-    content = {"figure": name, "numbers": _plain(table), "runs": sorted(set(runs))}
+    content = {"figure": name, "data": data, "numbers": _plain(table), "runs": sorted(set(runs))}
     sidecar = folder / f"{name}.json"
     old = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.exists() else {}
     if {key: old.get(key) for key in content} != content:

@@ -13,7 +13,7 @@ from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
 from fcl.closed_loop import path
-from fcl.report.plots import COLUMN, PAGE, QUIET, STYLE, TRUTH, VIEWS, hunting_panel, look, show_slices
+from fcl.report.plots import COLUMN, PAGE, QUIET, STYLE, TRUTH, VIEWS, hunting_panel, label_data, look, show_slices
 from fcl.report.tables import NAMES
 
 OUTCOMES = {  # told apart by lightness alone; cycles are hatched, too
@@ -133,7 +133,8 @@ def error_by_start(errors: pd.DataFrame) -> Figure:
 
 
 def save_animation(
-    file: Path, stacks: Mapping[str, np.ndarray], walks: Sequence[Sequence[int]], labels: Sequence[int], looks: int = 12
+    file: Path, stacks: Mapping[str, np.ndarray], walks: Sequence[Sequence[int]], labels: Sequence[int], looks: int = 12,
+    data: str = "simulated",
 ) -> None:
     """GIF of one lens per title, side by side: what it sees above, its position look by look below.
 
@@ -157,5 +158,6 @@ def save_animation(
                     track.plot(past, "o-", color="#000000", markersize=3)
                     track.set(xlim=(-0.5, looks - 0.5), ylim=(-1, 49), xlabel="look", yticks=[0, 24, 48])
                 axes[1, 0].set_ylabel("lens position")
+                label_data(figure, data)
                 writer.grab_frame()
         plt.close(figure)

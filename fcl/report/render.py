@@ -9,6 +9,7 @@ defaults) is written back into notebooks/; any other lies beside the figures it 
 import argparse
 import os
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
@@ -100,8 +101,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--source", default="results", choices=["results", "runs"])
     parser.add_argument("--seeds", default="all", help='which seeds, as "0 1" (default: all that are complete)')
     parser.add_argument("--only", nargs="+", help="names of notebooks (default: all)")
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="notebooks at once")
     parser.add_argument("--out", help="folder for figures (default: figures, or runs/<profile>/figures)")
     options = parser.parse_args(arguments)
+    if options.cores < 1:
+        parser.error(f"cores must be at least 1, not {options.cores}")
     try:
         figures = output_folder(options.profile, options.source, options.out, options.data)
     except ValueError as error:
@@ -109,15 +113,17 @@ def main(arguments: list[str] | None = None) -> None:
     sections = {path.stem: path for path in section_notebooks(project_root() / "notebooks", options.data)}
     for name in set(options.only or ()) - set(sections):
         parser.error(f"{name!r} is no section notebook.{closest(name, sections)} There are {', '.join(sections)}")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the notebooks share the cores, not each notebook all of them
+    wanted = [path for name, path in sections.items() if name in (options.only or sections)]
     failed = []
-    for notebook in sections.values():
-        if options.only and notebook.stem not in options.only:
-            continue
-        try:
-            page = render(notebook, options.profile, options.source, figures, options.seeds, options.data)
-            print(f"rendered {os.path.relpath(page)}", flush=True)
-        except NotebookFailed as error:
-            failed.append(f"{notebook.name} stopped:\n{error}")
+    with ProcessPoolExecutor(options.cores) as pool:
+        how = options.profile, options.source, figures, options.seeds, options.data
+        pages = {pool.submit(render, notebook, *how): notebook for notebook in wanted}
+        for page in as_completed(pages):
+            try:
+                print(f"rendered {os.path.relpath(page.result())}", flush=True)
+            except NotebookFailed as error:
+                failed.append(f"{pages[page].name} stopped:\n{error}")
     if failed:
         sys.exit("\n\n".join(failed))
     print(f"figures and tables are in {os.path.relpath(figures)}")

@@ -30,14 +30,15 @@ def next_start(predictions: ArrayLike, starts: int) -> np.ndarray:
 
 
 def overshoot(predictions: ArrayLike) -> np.ndarray:
-    """Where a lens ends that goes one index too far in the direction of each non-zero move.
+    """Where a lens ends that goes one index too far in the direction in which it goes to each prediction.
 
-        k + sign(k - i), clipped to 0..48, for start i
+        k + sign(k - (i + m - 1)), clipped to 0..48, for start i: it comes from the last of the m frames
 
     predictions (stacks, starts). The result takes the place of predictions in every function of this file.
     """
     k = np.asarray(predictions, dtype=np.int64)
-    return np.clip(k + np.sign(k - np.arange(k.shape[1])), 0, INDICES - 1)
+    stands = np.arange(k.shape[1]) + INDICES - k.shape[1]
+    return np.clip(k + np.sign(k - stands), 0, INDICES - 1)
 
 
 def path(predictions: ArrayLike, start: int) -> list[int]:
@@ -67,6 +68,7 @@ def trajectories(predictions: ArrayLike, labels: ArrayLike) -> dict[str, np.ndar
     moves: non-zero moves until rest. NaN in a cycle.
     final_error: |k - label| of the prediction where it rests; in a cycle the mean over its predictions, which is the mean
         error of a lens that is stopped after many looks, at random.
+    span: indices from one end of its cycle to the other. NaN at rest.
     travel: indices that the lens moves until rest, with the look that confirms the last prediction: m - 1 steps within each
         look, from there to the prediction, and back to the next start where m frames don't fit after it. NaN in a cycle.
 
@@ -86,7 +88,8 @@ def trajectories(predictions: ArrayLike, labels: ArrayLike) -> dict[str, np.ndar
     final = looks[..., starts + 1:]  # by then every lens is at rest or in its cycle, and has gone round once
     once = (final == final[..., :1]).cumsum(-1, dtype=np.int16) == 1  # a fixed point is a cycle of length 1
     error = np.abs(final - np.asarray(labels, np.int16)[:, None, None])
-    return measure(looks[..., :starts + 1], (error * once).sum(-1) / once.sum(-1))
+    found = measure(looks[..., :starts + 1], (error * once).sum(-1) / once.sum(-1))
+    return found | {"span": np.where(found["cycles"], np.ptp(final, axis=-1), np.nan)}
 
 
 def measure(looks: np.ndarray, final_error: np.ndarray) -> dict[str, np.ndarray]:

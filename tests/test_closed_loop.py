@@ -10,7 +10,7 @@ import pytest
 from fcl import closed_loop
 from fcl.closed_loop import next_start, outcomes, overshoot, path, sweep_travel, trajectories
 
-NAMES = ["settles_right", "settles_wrong", "cycles", "reversal_rate", "moves", "final_error", "travel"]
+NAMES = ["settles_right", "settles_wrong", "cycles", "reversal_rate", "moves", "final_error", "travel", "span"]
 
 
 def draw(stacks=20, starts=49, seed=0, spread=6):
@@ -21,8 +21,11 @@ def draw(stacks=20, starts=49, seed=0, spread=6):
     return np.clip(labels[:, None] + noise, 0, 48).astype(np.uint8), labels
 
 
-def walk(predictions, label, start):
-    """What becomes of one lens, step by step, by following it for far longer than any map can surprise."""
+def walk(predictions, label, start, too_far=0):
+    """What becomes of one lens, step by step, by following it for far longer than any map can surprise.
+
+    too_far: how many indices it overshoots in the direction of its way to each prediction.
+    """
     starts, frames = len(predictions), 50 - len(predictions)
     last, position, lens, travel, visited, moves = None, start, start, 0, [], []
     for _ in range(500):
@@ -31,6 +34,7 @@ def walk(predictions, label, start):
         travel += frames - 1
         lens += frames - 1
         k = int(predictions[start])
+        k = min(max(k + too_far * int(np.sign(k - lens)), 0), 48)
         travel += abs(k - lens)
         lens = k
         moves.append(k - position)
@@ -45,20 +49,20 @@ def walk(predictions, label, start):
     if hunts:
         period = next(c for c in range(1, 60) if visited[-c - 1] == visited[-1] and visited[-2 * c:-c] == visited[-c:])
         error = sum(abs(k - label) for k in visited[-period:]) / period
-        return [False, False, True, reverses, math.nan, error, math.nan]
+        span = max(visited[-period:]) - min(visited[-period:])
+        return [False, False, True, reverses, math.nan, error, math.nan, span]
     error = abs(visited[-1] - label)
-    return [error <= 1, error > 1, False, reverses, len(signs), error, travel]
+    return [error <= 1, error > 1, False, reverses, len(signs), error, travel, math.nan]
 
 
 @pytest.mark.parametrize("starts", [49, 48, 45, 1])
-@pytest.mark.parametrize("change", [np.asarray, overshoot])
-def test_every_trajectory_is_the_slow_walk(starts, change):
+@pytest.mark.parametrize("too_far", [0, 1])
+def test_every_trajectory_is_the_slow_walk(starts, too_far):
     predictions, labels = draw(starts=starts)
-    predictions = change(predictions)
-    found = trajectories(predictions, labels)
+    found = trajectories(overshoot(predictions) if too_far else predictions, labels)
     assert list(found) == NAMES
     for stack, start in np.ndindex(predictions.shape):
-        expected = walk(predictions[stack].tolist(), labels[stack], start)
+        expected = walk(predictions[stack].tolist(), labels[stack], start, too_far)
         assert [found[name][stack, start] for name in NAMES] == pytest.approx(expected, nan_ok=True), (stack, start)
 
 
@@ -68,12 +72,16 @@ def test_a_graph_made_by_hand():
     curve[[3, 4, 5, 9, 2, 20, 30, 40, 48]] = [4, 5, 5, 2, 4, 30, 20, 20, 48]
     found = {name: values[0] for name, values in trajectories([curve], labels=[6]).items()}
     table = {start: [found[name][start] for name in NAMES] for start in (5, 3, 9, 20, 40, 48)}
-    assert table[5] == [True, False, False, False, 0, 1, 0]
-    assert table[3] == [True, False, False, False, 2, 1, 2]
-    assert table[9] == [True, False, False, True, 3, 1, 7 + 2 + 1]
-    assert table[20] == pytest.approx([False, False, True, True, math.nan, (24 + 14) / 2, math.nan], nan_ok=True)
-    assert table[40] == pytest.approx([False, False, True, True, math.nan, (24 + 14) / 2, math.nan], nan_ok=True)
-    assert table[48] == [False, True, False, False, 0, 42, 0]
+    expected = {
+        5: [True, False, False, False, 0, 1, 0, math.nan],
+        3: [True, False, False, False, 2, 1, 2, math.nan],
+        9: [True, False, False, True, 3, 1, 7 + 2 + 1, math.nan],
+        20: [False, False, True, True, math.nan, (24 + 14) / 2, math.nan, 10],
+        40: [False, False, True, True, math.nan, (24 + 14) / 2, math.nan, 10],
+        48: [False, True, False, False, 0, 42, 0, math.nan],
+    }
+    for start, row in expected.items():
+        assert table[start] == pytest.approx(row, nan_ok=True), start
     assert outcomes([curve], [6])["cycles"] == 3 / 49
     assert [path(curve, start) for start in (9, 40, 48)] == [[9, 2, 4, 5, 5], [40, 20, 30, 20], [48, 48]]
 
@@ -102,12 +110,16 @@ def test_a_lens_that_is_always_sent_to_the_label_rests_there_at_once():
     labels = np.arange(49)
     curves = np.repeat(labels[:, None], 49, axis=1)
     found = outcomes(curves, labels)
-    assert found == dict(zip(NAMES, [1, 0, 0, 0, 48 / 49, 0, np.abs(labels[:, None] - labels).mean()]))
+    expected = [1, 0, 0, 0, 48 / 49, 0, np.abs(labels[:, None] - labels).mean(), math.nan]
+    assert found == pytest.approx(dict(zip(NAMES, expected)), nan_ok=True)
     assert outcomes(curves, labels, start=0)["travel"] == labels.mean()
     # One that goes too far comes back, goes too far on the other side, and so on: nothing but the label itself rests.
     inside = slice(1, 48)
     hunting = trajectories(overshoot(curves[inside]), labels[inside])["cycles"]
     assert (hunting == (labels[inside, None] != np.arange(49))).all()
+    # With five frames it comes back from above at every look, and so to the same place, one too low.
+    far = curves[2:44, :45]
+    assert (outcomes(overshoot(far), labels[2:44])["settles_right"], overshoot(far)[0, :5].tolist()) == (1, [1, 1, 1, 1, 1])
 
 
 def test_outcomes_from_one_start_are_means_over_its_trajectories():
@@ -115,16 +127,20 @@ def test_outcomes_from_one_start_are_means_over_its_trajectories():
     found = trajectories(predictions, labels)
     for start in (0, 17):
         means = {name: np.nanmean(values[:, start]) for name, values in found.items()}
-        assert outcomes(predictions, labels, start) == pytest.approx(means)
+        assert outcomes(predictions, labels, start) == pytest.approx(means, nan_ok=True)
 
 
 def test_no_mean_where_nothing_rests():
     found = outcomes([[48] + 48 * [0]], [5])
-    assert math.isnan(found["moves"]) and math.isnan(found["travel"]) and found["cycles"] == 1
+    assert math.isnan(found["moves"]) and math.isnan(found["travel"]) and found["cycles"] == 1 and found["span"] == 48
 
 
 def test_overshooting_is_clipped_and_spares_those_that_stay():
-    assert overshoot(np.array([[0, 0, 48, 5]], np.uint8)).tolist() == [[0, 0, 48, 6]]
+    (found,) = overshoot(np.full((1, 49), 20, np.uint8))
+    assert found.tolist() == 20 * [21] + [20] + 28 * [19]
+    assert (overshoot([49 * [48]]) == 48).all() and (overshoot([49 * [0]]) == 0).all()
+    (found,) = overshoot(np.full((1, 45), 20))  # five frames from 16 end at 20
+    assert found.tolist() == 16 * [21] + [20] + 28 * [19]
 
 
 def test_the_order_of_frames_costs_travel_on_the_other_side():

@@ -121,7 +121,7 @@ def terminal(results: Sequence[Mapping[str, Any]]) -> str:
         star = f"{result['id']}{' *' if result['primary'] else ''}"
         lines.append(f"{star:37}{result['verdict']:19}{result['evidence'] or '–':14}{seeds:9}{result['paper']}")
         lines += wrap(evidence(result), WIDTH, initial_indent="  ", subsequent_indent="  ")
-    return "\n".join([*lines, "", summary(results)])
+    return "\n".join([*lines, "", summary(results), "The runs behind each verdict: figures/claims.json, notebooks/claims.ipynb."])
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

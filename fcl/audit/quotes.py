@@ -50,9 +50,9 @@ def quote(reference: str, folder: Path) -> str:
 
 def block(results: Sequence[dict[str, Any]]) -> str:
     """The ledger in a few lines of Markdown: how many, every primary claim, and whatever is contradicted."""
-    lines = [summary(results), "", "| primary claim | verdict | evidence |", "|---|---|---|"]
-    lines += [f"| {result['claim']} (`{result['id']}`) | {result['verdict']} | {evidence(result)} |"
-              for result in results if result["primary"]]
+    lines = [summary(results), "", "| primary claim | verdict | evidence | runs | the paper's own table |", "|---|---|---|---|---|"]
+    lines += [f"| {result['claim']} (`{result['id']}`) | {result['verdict']} | {evidence(result)} | "
+              f"[{len(result['runs'])}](notebooks/claims.ipynb) | {result['paper']} |" for result in results if result["primary"]]
     others = [result for result in results if not result["primary"] and result["verdict"] == CONTRADICTED]
     if others:
         lines += ["", "Contradicted among the others:", ""]

@@ -4,7 +4,7 @@
 """
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from fcl.training import _Run
 
 STACKS = 256  # in the plain loop, which reads stored stacks
 ROUNDS = 5
+SUPPLEMENT = ("table_a", "figure_b", "table_b", "table_c")  # the experiments of the supplement itself
 
 
 def paper(profile: str, **changes: object) -> Config:
@@ -50,12 +51,22 @@ def seconds(work: Callable[[], object], device: str, count: int) -> float:
 
 
 def floor(run: _Run, device: str) -> float:
-    """Seconds of a step's multiplications at the speed of a matrix product in the same precision."""
-    *inputs, labels = run.batch()
-    with FlopCounterMode(display=False) as counter:
-        sum(run.losses(run.model(*inputs), labels)).backward()
+    """Seconds that a step takes at least: its multiplications, or moving what its convolutions put out.
+
+    Gradients of inputs and of weights need as many multiplications each as the outputs (the counter is wrong about the
+    gradients of depthwise layers). An output is written, and read forward and backward; its gradient is written and read.
+    """
+    outputs: list[int] = []
+    hooks = [layer.register_forward_hook(lambda layer, inputs, output: outputs.append(output.numel()))
+             for layer in run.model.modules() if isinstance(layer, torch.nn.Conv2d)]
+    *inputs, _ = run.batch()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        run.model(*inputs)
+    for hook in hooks:
+        hook.remove()
     dtype = torch.bfloat16 if run.config.precision == "bfloat16" else torch.float32
-    return counter.get_total_flops() / limits(device, dtype)[0]
+    rate, bandwidth = limits(device, dtype)
+    return max(3 * counter.get_total_flops() / rate, 5 * sum(outputs) * dtype.itemsize / bandwidth)
 
 
 def steps(profile: str, device: str, count: int) -> Callable[[], None]:
@@ -71,10 +82,10 @@ def steps(profile: str, device: str, count: int) -> Callable[[], None]:
     return work
 
 
-def iterations(profile: str, model: str) -> dict[str, int]:
-    """Iterations of one seed of every experiment that renders something, by setting; a trunk counts once."""
+def iterations(profile: str, model: str, experiments: Sequence[str] = SUPPLEMENT) -> dict[str, int]:
+    """Iterations of one seed of some experiments, by setting; a trunk counts once."""
     groups: dict[Config, set[str]] = {}
-    for name in plan.experiment_names():
+    for name in experiments:
         for config, methods in plan.groups(plan.read_experiment(name, profile), profile, seed=0):
             if config.model == model:
                 groups.setdefault(config, set()).update(methods)
@@ -106,9 +117,13 @@ def measure(folder: Path, profile: str = "paper", device: str = "cuda", count: i
     alone, both = (together(partial(steps, profile, device, count), processes, ROUNDS) for processes in (1, 2))
     yield Measurement("  two runs at once over one", 2 * alone / both, "x")
 
-    hours = sum(number * seconds(run_of(paper(profile, setting=setting, focal_indices=1), device).step, device, count)
-                for setting, number in iterations(profile, config.model).items()) / 3600  # F alone costs nothing
-    yield Measurement("AFPE: every training of the tables and figures, one after the other", hours, "hours", 6)
+    everything = iterations(profile, config.model, plan.experiment_names())
+    each = {setting: seconds(run_of(paper(profile, setting=setting, focal_indices=1), device).step, device, count) / 3600
+            for setting in everything}  # F alone costs nothing
+    hours, more = (sum(number * each[setting] for setting, number in counts.items())
+                   for counts in (iterations(profile, config.model), everything))
+    yield Measurement("AFPE: every training of the supplement, one after the other", hours, "hours", 6)
+    yield Measurement("  with this project's own questions", more, "hours")
     wide = seconds(run_of(paper(profile, model="l2a"), device).step, device, count)
     hours = wide * sum(iterations(profile, "l2a").values()) / 3600
     yield Measurement("L2A: the same, each at the cost of D1", hours, "hours")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from fcl.config import Config
 from fcl.losses import focal_consistency_loss, ordinal_loss
@@ -58,17 +58,17 @@ def train(config: Config, stacks: FocalStacks, workers: int, device: str = "cpu"
     model = build_model(config.model, config.setting, config.backbone, config.width).to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, (config.beta1, config.beta2),
                                  weight_decay=config.weight_decay)
-    loader = DataLoader(SlicesOfScenes(config, stacks), config.scenes, shuffle=True, drop_last=True, num_workers=workers,
-                        persistent_workers=workers > 0, pin_memory=device != "cpu")
-    while True:
-        for batch in loader:
-            slices, starts, positions, labels = (values.flatten(0, 1).to(device) for values in batch)
-            logits = model(slices, starts, positions)
-            loss = ordinal_loss(logits, labels).mean()
-            if any(config.lambdas.values()):
-                grouped = logits.view(config.scenes, config.focal_indices, N)
-                loss = loss + focal_consistency_loss(grouped, **config.lambdas).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            yield loss.item()
+    scenes = SlicesOfScenes(config, stacks)
+    endless = RandomSampler(scenes, replacement=True, num_samples=2**40)  # no epoch ends, so workers never start again
+    loader = DataLoader(scenes, config.scenes, sampler=endless, num_workers=workers, pin_memory=device != "cpu")
+    for batch in loader:
+        slices, starts, positions, labels = (values.flatten(0, 1).to(device) for values in batch)
+        logits = model(slices, starts, positions)
+        loss = ordinal_loss(logits, labels).mean()
+        if any(config.lambdas.values()):
+            grouped = logits.view(config.scenes, config.focal_indices, N)
+            loss = loss + focal_consistency_loss(grouped, **config.lambdas).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield loss.item()

@@ -62,7 +62,7 @@ def _kernel(cache: dict[int, Tensor], dioptre: float, focus: float) -> Tensor:
     diameter = float(optics.blur_diameter(dioptre, focus))
     key = round(8 * diameter)  # to an eighth of a pixel
     if key not in cache:
-        size = 2 * math.ceil(0.75 * abs(diameter)) + 9  # the whole disk, stretched by the field
+        size = 2 * math.ceil(0.58 * abs(diameter)) + 9  # no more than the disk, stretched by the field here
         cache[key] = optics.dual_pixel_kernels(key / 8, POSITION, size).contiguous()
     return cache[key]
 

@@ -16,7 +16,7 @@ from fcl.closed_loop import path
 from fcl.report.plots import COLUMN, PAGE, QUIET, STYLE, TRUTH, VIEWS, hunting_panel, label_data, look, show_slices
 from fcl.report.tables import NAMES
 
-OUTCOMES = {  # told apart by lightness alone; cycles are hatched, too
+OUTCOMES = {  # told apart by lightness alone
     "settles_right": dict(label="settles right", color="#009E73"),
     "settles_wrong": dict(label="settles wrong", color="#F0C060"),
     "cycles": dict(label="cycles", color="#222222"),

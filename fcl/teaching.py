@@ -32,7 +32,7 @@ def check(name: str, value: ArrayLike, expected: ArrayLike, tolerance: float = 1
     if found.ndim == 0:
         print(f"ok  {name}: {_shown(found, tolerance)} (expected {_shown(wanted, 1e-12)})")
     else:
-        print(f"ok  {name}: {found.size} values as expected")
+        print(f"ok  {name}: {found.size} value{'s' * (found.size > 1)} as expected")
 
 
 def _shown(number: np.ndarray, tolerance: float) -> str:

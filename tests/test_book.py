@@ -45,6 +45,13 @@ def test_no_script_or_style_is_loaded(real):
         assert all(not picture["src"].startswith("http") for picture in html("img")), page
 
 
+def test_every_slider_has_a_note_in_its_place(real):
+    for path in (ROOT / "notebooks").rglob("*.ipynb"):
+        code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code" and not cell.outputs]
+        page = real[0] / path.relative_to(ROOT).with_suffix(".html")
+        assert page.read_text().count(book.SLIDER) == sum("interact(" in cell.source for cell in code), path
+
+
 def test_all_equations_are_drawn(real):
     for page, html in real[1].items():
         for code in html(["pre", "code", "style", "annotation"]):
@@ -52,9 +59,9 @@ def test_all_equations_are_drawn(real):
         assert "$" not in html.get_text() and "\\" not in html.get_text(), page
 
 
-def write_project(folder: Path, monkeypatch, *markdown: str, outputs=()) -> Path:
+def write_project(folder: Path, monkeypatch, *markdown: str, code="1 + 1", outputs=()) -> Path:
     """A project of one lesson; returns the page of it that a book will have."""
-    cells = [new_markdown_cell(text) for text in ("# A lens", *markdown)] + [new_code_cell("1 + 1", outputs=list(outputs))]
+    cells = [new_markdown_cell(text) for text in ("# A lens", *markdown)] + [new_code_cell(code, outputs=list(outputs))]
     (folder / "notebooks" / "solutions").mkdir(parents=True)
     shutil.copytree(ROOT / "figures", folder / "figures")
     nbformat.write(new_notebook(cells=cells), folder / "notebooks" / "01_lens.ipynb")
@@ -93,6 +100,13 @@ def test_a_slider_is_replaced_by_a_note(tmp_path, monkeypatch):
     make_book(tmp_path / "book")
     text = BeautifulSoup(page.read_text(), "html.parser").get_text()
     assert "make lab" in text and "interactive(" not in text and "seen" in text and "no stored outputs" not in text
+
+
+def test_a_slider_without_outputs_has_a_note_and_one_with_a_picture_none(tmp_path, monkeypatch):
+    for name, outputs, noted in (("bare", [], True), ("drawn", [new_output("stream", text="seen\n")], False)):
+        page = write_project(tmp_path / name, monkeypatch, code="interact(draw, index=(0, 48));", outputs=outputs)
+        make_book(tmp_path / name / "book")
+        assert (book.SLIDER in page.read_text()) == noted
 
 
 def test_a_notebook_without_outputs_says_so(tmp_path, monkeypatch):

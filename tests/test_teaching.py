@@ -22,6 +22,7 @@ from fcl.teaching import check, curves
     (torch.tensor(7), 7, 0, "ok  it: 7 (expected 7)"),
     (np.zeros((2, 3)), 0, 1e-9, "ok  it: 6 values as expected"),
     (torch.arange(3), [0, 1, 2], 0, "ok  it: 3 values as expected"),
+    ([7.0], 7, 0, "ok  it: 1 value as expected"),
 ])
 def test_agreement_prints_a_line(capsys, value, expected, tolerance, line):
     check("it", value, expected, tolerance)

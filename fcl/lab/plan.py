@@ -50,10 +50,10 @@ class Job:
 
     @property
     def cost(self) -> int:
-        """About proportional to the seconds it takes: an iteration takes longer with more frames."""
+        """About proportional to the seconds it takes: an iteration takes longer with more frames and wider layers."""
         shared = self.config.trunk_iterations
         iterations = shared + (self.config.iterations - shared) * len(self.weights)
-        return iterations * (5 + parse_setting(self.config.setting).frames)
+        return round(iterations * (5 + parse_setting(self.config.setting).frames) * self.config.width**2)
 
 
 def read_experiment(name: str, profile: str, data: str = "") -> dict[str, Any]:

@@ -50,6 +50,7 @@ FIGURE = """<figure><a href="figures/{name}.pdf"><img src="figures/{name}.png" a
 <figcaption>{name} (<a href="figures/{name}.json">numbers</a>)</figcaption></figure>"""
 BACK = '<a href="{up}index.html">All notebooks and figures</a>'
 NOT_RUN = "\n\n*This notebook has no stored outputs: only its text and code are shown.*"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 SLIDER = "<p><em>A slider: it moves in JupyterLab (<code>make lab</code>).</em></p>"
 
 
@@ -101,11 +102,13 @@ def _title(notebook: NotebookNode, name: str) -> str:
 
 
 def _without_widgets(notebook: NotebookNode) -> None:
-    """Put a note where a widget would need a kernel."""
+    """Put a note where a slider would need a kernel: a widget that is stored, or `interact` without outputs."""
     for cell in notebook.cells:
-        for number, output in enumerate(cell.get("outputs", [])):
-            if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
-                cell.outputs[number] = new_output("display_data", {"text/html": SLIDER})
+        if cell.cell_type == "code":
+            shown = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            if len(shown) < len(cell.outputs) or ("interact(" in cell.source and not shown):
+                shown.append(new_output("display_data", {"text/html": SLIDER}))
+            cell.outputs = shown
     notebook.metadata.pop("widgets", None)
 
 

@@ -10,6 +10,7 @@ SETTINGS =
 MODEL   =
 SOURCE  = results
 CLAIMS  =
+LEARNAF =
 DATA    = simulated
 TORCH   = $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 VENV    = .venv
@@ -53,9 +54,9 @@ all-figures: $(READY) ## every table and figure from nothing
 experiment: $(READY) ## the runs of one experiment alone, as NAME=table_c (a file of experiments/)
 	$(RUN) -m fcl.lab.batch $(NAME) --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)" $(ONLY)
 
-learnaf: $(READY) ## the public photographs, for DATA=learnaf: ROOT=the folder of their archives, or of what was in them
+learnaf: $(READY) ## the public photographs, for DATA=learnaf: ROOT=the folder of their archives, or of what was in them (LEARNAF=--help: choices)
 	@test -n "$(ROOT)" || { echo "Say where the data set lies: make learnaf ROOT=/path/to/folder" >&2; exit 1; }
-	$(RUN) -m fcl.cameras.photographs collect "$(ROOT)"
+	$(RUN) -m fcl.cameras.photographs collect "$(ROOT)" $(LEARNAF)
 
 render: $(READY) ## tables and figures from the committed results, in a minute or two (SOURCE=runs: from yours)
 	$(RUN) -m fcl.report.render --profile $(PROFILE) --data $(DATA) --source $(SOURCE) --cores $(CORES)

@@ -2,15 +2,18 @@
 
 A capture is one file, (49, 2, rows, columns) uint16 as the camera's images are stored; patches of 128 px at stride 40
 would be five times as much. What is mapped belongs to the system's page cache: memory doesn't grow with the data.
+Only a few files are mapped at once: each map holds a file open, and a process may have but 256 of them (macOS).
 """
 
 import os
 import zipfile
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 FILE = "crops.npz"  # in a container's folder: what `Crops.save` writes
+MAPS = 40  # at once: a mini-batch of 32 scenes maps each of its files once
 
 
 class Crops:
@@ -26,17 +29,20 @@ class Crops:
     def __init__(self, files: list[Path], places: np.ndarray, patch: int, *, halved: bool, transposed: bool, mirrored: bool):
         self.files, self.places, self.patch = [Path(file) for file in files], places, patch
         self.halved, self.transposed, self.mirrored = halved, transposed, mirrored
-        self.frames: list[np.ndarray] = []
+        self._offsets: list[int] = []  # of the numbers in each file
+        shape: tuple[int, ...] = ()
         for file in self.files:
             try:
                 frames = np.load(file, mmap_mode="r")
             except (OSError, ValueError, EOFError) as error:
                 raise ValueError(f"{file} is missing or spoilt ({error}): run `make learnaf` again") from None
-            expected = (self.frames[0] if self.frames else frames).shape
-            if frames.shape != expected or frames.ndim != 4 or frames.dtype != np.uint16:
-                raise ValueError(f"{file} holds {frames.dtype} {frames.shape}, not uint16 {expected} as the first one")
-            self.frames.append(frames)
-        self.shape = (len(places), *self.frames[0].shape[:2], patch, patch)
+            shape = shape or frames.shape
+            if frames.shape != shape or frames.ndim != 4 or frames.dtype != np.uint16:
+                raise ValueError(f"{file} holds {frames.dtype} {frames.shape}, not uint16 {shape} as the first one")
+            self._offsets.append(frames.offset)
+        self._frames = lru_cache(MAPS)(partial(_map, shape))
+        self._frame = shape[2:]
+        self.shape = (len(places), *shape[:2], patch, patch)
         self.ndim, self.dtype = len(self.shape), np.dtype(np.uint16)
         self._first_row, self._first_column = self._in_file()
         if halved and (patch % 2 or (self._first_column % 2).any()):
@@ -46,7 +52,7 @@ class Crops:
         """First row and first column of each patch in its file, columns counted as of the full frame."""
         _, row, column = self.places.T
         if self.mirrored:
-            rows, columns = self.frames[0].shape[2:]
+            rows, columns = self._frame
             column = (rows if self.transposed else columns * (1 + self.halved)) - self.patch - column
         return (column, row) if self.transposed else (row, column)
 
@@ -90,12 +96,17 @@ class Crops:
             as_stored = as_stored.swapaxes(-1, -2)
         for target, stack, index in zip(as_stored, stacks.tolist(), indices.tolist(), strict=True):
             row, column = self._first_row[stack], self._first_column[stack]
-            frame = self.frames[self.places[stack, 0]][index, :, row : row + patch]
+            capture = self.places[stack, 0]
+            frame = self._frames(self.files[capture], self._offsets[capture])[index, :, row : row + patch]
             if self.halved:
                 _interpolate(frame, column // 2, target)
             else:
                 target[:] = frame[..., column : column + patch]
         return slices
+
+
+def _map(shape: tuple[int, ...], file: Path, offset: int) -> np.ndarray:
+    return np.asarray(np.memmap(file, np.uint16, "r", offset, shape))  # np.load would parse the header each time
 
 
 def _interpolate(frame: np.ndarray, first: int, target: np.ndarray) -> None:

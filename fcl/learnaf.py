@@ -7,12 +7,14 @@ patches, which are cropped as they are asked for. No scene is in two splits.
 import hashlib
 import json
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from fcl.cameras.intake import read_capture
 from fcl.cameras.learnaf_store import VIEWS, collect
 from fcl.crops import Crops
 from fcl.optics import nearest_index
@@ -35,8 +37,12 @@ def depth_dioptres(counts: np.ndarray, zmin: float = 0.1) -> np.ndarray:
     return (1 - d) / zmin + d / ZMAX
 
 
-def read_store(store: Path, view: str = "center") -> list[dict]:
-    """What is known of each complete capture of a view, by name. ValueError for an unknown view or an empty store."""
+def read_store(store: Path, view: str = "center") -> tuple[list[dict], dict[str, str]]:
+    """What is known of each complete capture of a view, by name, and which are left out for their size, and why.
+
+    Patches of one container have one size of frame, that of most captures: levels, baseline and positions mean the same
+    in all. ValueError for an unknown view, an empty store, or a spoilt capture.json.
+    """
     if view not in VIEWS:
         raise ValueError(f"view must be one of {', '.join(VIEWS)}, not {view!r}")
     paths = sorted((Path(store) / view).glob("*/*/capture.json"))
@@ -45,7 +51,15 @@ def read_store(store: Path, view: str = "center") -> list[dict]:
             f"no photographs in {Path(store) / view}: run `make learnaf ROOT=...` with the folder of the data set's "
             "archives, or of what was in them"
         )
-    return [json.loads(path.read_text()) | {"folder": path.parent} for path in paths]
+    captures = [read_capture(path) for path in paths]
+    sizes = [(*capture["shape"], capture["halved"]) for capture in captures]
+    (usual, _), *_ = Counter(sizes).most_common(1)
+    odd = {
+        f"{capture['folder'].parent.name}/{capture['folder'].name}":
+            f"its images have {size[1]} x {size[0]} samples, those of most captures {usual[1]} x {usual[0]}"
+        for capture, size in zip(captures, sizes) if size != usual
+    }
+    return [capture for capture, size in zip(captures, sizes) if size == usual], odd
 
 
 def scene(capture: dict) -> str:
@@ -153,7 +167,7 @@ def store_stacks(
     """Patches of a store. Arguments and errors as for `learnaf_stacks`."""
     if count is not None and (not isinstance(count, int) or count < 1):
         raise ValueError(f"count must be a whole number of patches, at least 1, not {count!r}")
-    captures = read_store(store, view)
+    captures, odd = read_store(store, view)
     black, white = levels(captures)
     transposed, mirrored = orientation(captures)
     mine, shared = split_captures(captures, split)
@@ -198,6 +212,7 @@ def store_stacks(
         "below_confidence": int((table.confidence < confidence).sum()),
         "stacks": len(kept),
         "seed": seed,
+        "left_out": odd,
     }
     categories = np.array([scene(capture) for capture in mine])[places[:, 0]]
     stacks = FocalStacks(slices, labels, positions, categories, black, white, source=source)
@@ -221,20 +236,23 @@ def learnaf_stacks(
     `root`); what is there already is not read again. images: raw or interpolated, by default raw ones where there are any.
     options: patch = 128 and stride = 40, px; confidence = 0.99, the least median of a patch; zmin = 0.1, m, see
     `depth_dioptres`; count = None, as many as there are, or so many of them drawn with seed = 0.
-    Captures with a missing, damaged or unfitting file are left out, with a warning that names it. Raises ValueError where
-    nothing is left, and for unknown values.
+    Captures with a missing, damaged or unfitting file, or of another size than most, are left out, with a warning that
+    names it. Raises ValueError where nothing is left, and for unknown values.
     """
     store = Path(root) / "fcl-store" if store is None else Path(store)
     left_out = collect(root, store, view, images)
-    reasons = "".join(f"\n  {name}: {reason}" for name, reason in left_out.items())
-    if left_out:
-        warnings.warn(f"left out of {root}:{reasons}", stacklevel=2)
     try:
         stacks = store_stacks(store, split, view, **options)
     except ValueError as error:
-        raise ValueError(f"{error}{reasons and f'. Left out:{reasons}'}") from None
-    stacks.source["left_out"] = left_out
+        raise ValueError(f"{error}{left_out and f'. Left out:{_lines(left_out)}' or ''}") from None
+    stacks.source["left_out"] = left_out | stacks.source["left_out"]
+    if stacks.source["left_out"]:
+        warnings.warn(f"left out of {root}:{_lines(stacks.source['left_out'])}", stacklevel=2)
     return stacks
+
+
+def _lines(left_out: dict[str, str]) -> str:
+    return "".join(f"\n  {name}: {reason}" for name, reason in left_out.items())
 
 
 def write_stacks(stacks: FocalStacks, folder: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from scipy.ndimage import convolve
 from tiny import TINY, random_stacks
 
-from fcl.bench import batch, gpu, plain
+from fcl.bench import batch, gpu, learnaf, plain
 from fcl.bench.__main__ import main
 from fcl.bench.measure import Measurement, compare
 
@@ -73,6 +73,49 @@ def test_efficiency_is_wall_time_over_time_spent_on_all_cores(tmp_path):
     assert batch.efficiency(tmp_path, "smoke", 2) == pytest.approx(61 / ((10 + 2 * 25) * 2 / 2))
     with pytest.raises(ValueError, match="no finished runs"):
         batch.efficiency(tmp_path, "laptop", 2)
+
+
+def test_photographs_are_counted_by_the_slice(tmp_path, monkeypatch):
+    stacks, now, seen = learnaf.made_up(tmp_path, 1, (256, 96)), [0.0], []
+
+    def observe(scenes, starts):
+        seen.append((len(scenes), len(starts)))
+        now[0] += 0.25
+
+    monkeypatch.setattr(stacks, "observe", observe)
+    monkeypatch.setattr(learnaf, "SCENES", 4)
+    for clock in ("perf_counter", "process_time"):
+        monkeypatch.setattr(learnaf.time, clock, lambda: now[0])
+    assert learnaf.rate(stacks, 3) == (16 / 0.25, 16 / 0.25) and seen == [(16, 16)] * 3
+
+
+@pytest.mark.parametrize("drops, slow", [(True, False), (False, False), (False, True)])
+def test_the_mark_of_photographs_can_be_missed(tmp_path, monkeypatch, drops, slow):
+    monkeypatch.setattr(learnaf, "project_root", lambda: tmp_path / "nowhere")
+    monkeypatch.setattr(learnaf, "dropped", lambda file: drops)
+    monkeypatch.setattr(learnaf, "made_up", partial(learnaf.made_up, captures=1, frame=(768, 128)))
+    monkeypatch.setattr(learnaf, "BATCHES", 1)
+    monkeypatch.setattr(learnaf, "ROUNDS", 2)
+    read = learnaf.Crops.__getitem__
+
+    def slowly(self, index):
+        for _ in range(20 if slow else 1):
+            found = read(self, index)
+        return found
+
+    monkeypatch.setattr(learnaf.Crops, "__getitem__", slowly)
+    fast, wall, cold = learnaf.measure(tmp_path)
+    assert "made-up captures" in fast.what and fast.mark == 5000 and fast.at_least and fast.value > 0 < wall.value
+    assert not (slow and fast.reached)
+    assert (cold.value > 0) is drops and ("unknown" in cold.what) is not drops
+
+
+def test_memory_that_cannot_be_emptied_is_not_called_empty(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(bytes(2**20))
+    monkeypatch.setattr(os, "posix_fadvise", lambda *arguments: None, raising=False)
+    assert not learnaf.dropped(tmp_path / "file")
+    monkeypatch.delattr(os, "posix_fadvise")
+    assert not learnaf.dropped(tmp_path / "file")
 
 
 def test_a_trunk_counts_once_in_the_projection():

@@ -167,6 +167,8 @@ def test_variables_reach_the_batch():
     asked = make("-n", "weights", "MODEL=l2a", "SETTINGS=D1 I1", "CORES=2", "RUN=python").stdout
     assert asked.strip().endswith('weights --profile laptop --data simulated --cores 2 --settings "D1 I1" --model "l2a"')
     assert "--profile laptop --data learnaf" in make("-n", "render", "DATA=learnaf", "RUN=python").stdout
+    asked = make("-n", "learnaf", "ROOT=there", "LEARNAF=--zmin 0.2", "RUN=python").stdout
+    assert asked.strip().endswith('python -m fcl.cameras.photographs collect "there" --zmin 0.2')
     assert "Say where the data set lies" in make("-n", "learnaf", "RUN=python").stdout
     assert "--no-browser" in make("-n", "lab", "LAB_OPTIONS=--no-browser", "RUN=python").stdout
 

@@ -6,13 +6,14 @@ import tracemalloc
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 from miniature import VIEW, confidence_map, depth_map, frames, pack, png, texture, write_capture
 from tiny import TINY
 
-from fcl import learnaf
-from fcl.cameras import photographs
-from fcl.cameras.learnaf_store import collect, expected_files, views_shift
+from fcl import crops, learnaf
+from fcl.cameras.intake import views_shift
+from fcl.cameras.learnaf_store import collect, expected_files
 from fcl.learnaf import depth_dioptres, learnaf_stacks, levels, orientation, split_captures, write_stacks
 from fcl.optics import FOCUS_DIOPTRES
 from fcl.stacks import FocalStacks
@@ -115,6 +116,27 @@ def test_the_digest_tells_patches_apart(miniature):
     assert len(set(digests)) == 4 and learnaf_stacks(miniature).digest == digests[0]
 
 
+def test_confidence_keeps_its_digits(tmp_path):
+    """In half precision 0.9998 would be 1."""
+    write_capture(tmp_path / "train1", "apt1_0", confidence=np.full((64, 48), 0.9998, np.float32))
+    with pytest.raises(ValueError, match="0 of 8 patches"):
+        learnaf_stacks(tmp_path, confidence=1.0)
+    assert len(learnaf_stacks(tmp_path, confidence=0.9997)) == 8
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "num_fds"), reason="this system doesn't count open files")
+def test_few_files_are_open_at_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(crops, "MAPS", 3)
+    files = [tmp_path / f"{number}.npy" for number in range(20)]
+    for number, file in enumerate(files):
+        np.save(file, np.full((49, 2, 8, 8), number, np.uint16))
+    places = np.array([(number, 0, 0) for number in range(20)])
+    before = psutil.Process().num_fds()
+    slices = crops.Crops(files, places, 8, halved=False, transposed=False, mirrored=False)
+    assert slices[:, 3, 0, 0, 0].tolist() == list(range(20)) and slices[[4, 19, 4], 0, 1, 2, 2].tolist() == [4, 19, 4]
+    assert psutil.Process().num_fds() - before <= 3
+
+
 @pytest.mark.slow
 def test_real_sizes_and_little_memory(tmp_path):
     size = (2016, 756)
@@ -135,6 +157,17 @@ def test_interpolated_images(tmp_path):
     assert np.array_equal(stacks.slices[5, 0, 0], frame[40:168, 40:168])
 
 
+def test_captures_of_another_size_are_left_out_and_told(tmp_path):
+    for number in range(2):
+        write_capture(tmp_path / "train1", f"apt1_{number}", depth=depth_map())
+    before = learnaf_stacks(tmp_path)
+    write_capture(tmp_path / "train0", "interpolated_0", (256, 192), kinds=("raw_up", "up_pd"))
+    write_capture(tmp_path / "train2", "odd_0", (384, 96))
+    with pytest.warns(UserWarning, match="train2/odd_0: its images have 96 x 384 samples, those of most captures 96 x 256"):
+        stacks = learnaf_stacks(tmp_path)
+    assert stacks.digest == before.digest and list(stacks.source["left_out"]) == ["train0/interpolated_0", "train2/odd_0"]
+
+
 # Archives, and a pass that is stopped
 
 
@@ -146,9 +179,9 @@ def test_archives_give_the_same_stacks(miniature, tmp_path):
 
 
 def test_a_stopped_pass_goes_on(miniature, tmp_path, monkeypatch):
-    from fcl.cameras import learnaf_store
+    from fcl.cameras import intake
 
-    packed, read, original = pack(miniature, tmp_path / "packed"), [], learnaf_store.read_counts
+    packed, read, original = pack(miniature, tmp_path / "packed"), [], intake.read_counts
 
     def stops(data, name):
         read.append(name)
@@ -156,10 +189,12 @@ def test_a_stopped_pass_goes_on(miniature, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(data, name)
 
-    monkeypatch.setattr(learnaf_store, "read_counts", stops)
+    monkeypatch.setattr(intake, "read_counts", stops)
     with pytest.raises(KeyboardInterrupt):
         collect(packed, tmp_path / "store")
     assert not list((tmp_path / "store").rglob("capture.json"))
+    for log in (tmp_path / "store").rglob("parts.jsonl"):
+        log.write_text(log.read_text() + '\n{"part": "left/')  # a line that was being written
     assert collect(packed, tmp_path / "store") == {}
     assert len(read) == 60 + 2 * 99 - 59  # none of the 59 was read again
     collect(packed, tmp_path / "store")
@@ -234,20 +269,6 @@ def test_depth_counts():
         depth_dioptres(3, zmin=0)
 
 
-def test_labels_are_compared_with_the_sharpest_slice(tmp_path):
-    from scipy import ndimage
-
-    sharp = texture((256, 96))
-    blurred = ndimage.gaussian_filter(sharp, 3)
-    pictures = {0: (blurred, blurred), 30: (sharp, sharp), 31: (blurred, blurred), 48: (blurred, np.roll(blurred, 2, 0))}
-    counts = np.full((64, 48), round(255 * (10 - FOCUS_DIOPTRES[30]) / 9.99), np.uint8)
-    write_capture(tmp_path / "train1", "apt1_0", pictures=pictures, depth=counts)
-    collect(tmp_path, tmp_path / "store")
-    table = photographs.compare_labels(tmp_path / "store")
-    far_too_far = np.abs(FOCUS_DIOPTRES - FOCUS_DIOPTRES[30] / 2).argmin()  # half the dioptres
-    assert table["median"].tolist() == [0, 30 - far_too_far]
-
-
 def test_splits_share_no_scene(tmp_path):
     from pathlib import Path
 
@@ -265,23 +286,3 @@ def test_splits_share_no_scene(tmp_path):
     }
     with pytest.raises(ValueError, match="split must be one of train, validation, test, not 'all'"):
         split_captures(captures, "all")
-
-
-# The command line
-
-
-def test_collecting_and_cropping_from_the_command_line(miniature, tmp_path, capsys):
-    store = ["--store", str(tmp_path / "store")]
-    photographs.main(["collect", str(miniature), *store])
-    said = capsys.readouterr().out
-    assert "black level 64, white level 1023" in said and "baseline along the rows" in said
-    assert "train: 1 captures, 8 patches; kept" in said and "387,000" in said and "labels against the sharpest slice" in said
-    photographs.main(["crop", "--split", "test", "--count", "3", "--patch", "64", "--out", str(tmp_path / "data"), *store])
-    assert FocalStacks.load(tmp_path / "data").slices.shape == (3, 49, 2, 64, 64)
-    with pytest.raises(SystemExit, match="photographs: no photographs in"):
-        photographs.main(["throughput", "--store", str(tmp_path)])
-
-
-def test_throughput_is_positive(miniature):
-    rates = photographs.throughput(learnaf_stacks(miniature), batches=2, scenes=4)
-    assert rates.keys() == {"cold", "warm", "warm_cpu"} and min(rates.values()) > 0

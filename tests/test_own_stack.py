@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,16 @@ from PIL import Image
 from tiny import TINY
 
 from fcl.cameras import own_stack
-from fcl.cameras.own_stack import answers, errors_by_start, read_sweep, sharpest, write_example
+from fcl.cameras.own_stack import (
+    answers,
+    errors_by_start,
+    labelled_sweeps,
+    read_sweep,
+    region_corner,
+    sharpest,
+    sweep_files,
+    write_example,
+)
 from fcl.checkpoints import load_model, new_model, save_model
 from fcl.classical import gradient_energy
 from fcl.optics import FOCUS_DIOPTRES, FOCUS_DISTANCES_MM
@@ -19,7 +29,7 @@ REAL = os.environ.get("FCL_REAL_STACKS", "")
 
 
 def sweep(folder, images, names="slice_{:02}.png", **about):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     for number, image in enumerate(images):
         Image.fromarray(image).save(folder / names.format(number))
     if about:
@@ -77,6 +87,35 @@ def test_other_focus_distances_take_the_nearest_image(tmp_path):
     assert covered[0] and not covered[-1] and covered[20] and stacks.source["labelled"] is False
 
 
+def hill(peak, count):
+    """Images that are sharpest at one of them; grey beside it, with ever less contrast."""
+    pattern = np.indices((80, 100)).sum(0) // 2 % 2 * 800.0 - 400
+    return [(500 + pattern / (1 + abs(number - peak))).astype(np.uint16) for number in range(count)]
+
+
+@pytest.mark.parametrize("peak", [0, 3, 6])
+def test_a_short_sweep_is_sharpest_where_its_image_was_taken(tmp_path, peak):
+    """Seven images fill 49 indices: each is shown several times in a row, the outer ones far beyond the sweep."""
+    taken = [10, 15, 20, 25, 30, 35, 40]
+    stacks = own_stack.own_stack(sweep(tmp_path / "s", hill(peak, 7), focus_mm=FOCUS_DISTANCES_MM[taken].tolist()))
+    energy = gradient_energy(stacks.slices[0])
+    assert (energy == energy.max()).sum() >= 5  # a plateau
+    assert sharpest(stacks).tolist() == [taken[peak]]
+    assert set(answers({}, stacks)["hill climbing"].tolist()) == {taken[peak]}
+
+
+def test_each_file_is_read_once_and_only_the_region_kept(tmp_path, monkeypatch):
+    sweep(tmp_path / "s", pictures(size=(240, 300)))
+    read, original = [], own_stack.read_counts
+    monkeypatch.setattr(own_stack, "read_counts", lambda data, name: read.append(name) or original(data, name))
+    tracemalloc.start()
+    own_stack.own_stack(tmp_path / "s", 32)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(read) == len(set(read)) == 49
+    assert peak < 3e6 < 49 * 240 * 300 * 2  # bytes
+
+
 def test_answers_and_errors(tmp_path, network):
     write_example(tmp_path / "example")
     stacks = own_stack.own_stack(tmp_path / "example")
@@ -91,6 +130,12 @@ def test_answers_and_errors(tmp_path, network):
     stacks.source["views"] = 1
     with pytest.raises(ValueError, match="AFPE is trained for D1, which needs left and right, and example has one channel"):
         answers({"AFPE": network}, stacks)
+
+
+def two_pages(folder):
+    (folder / "slice_03.png").unlink()
+    first, second = (Image.fromarray(image) for image in pictures(2))
+    first.save(folder / "slice_03.tif", save_all=True, append_images=[second])
 
 
 @pytest.mark.parametrize(
@@ -109,6 +154,7 @@ def test_answers_and_errors(tmp_path, network):
             "slice_03.png is 100 x 80, 8 bit",
         ),
         (lambda folder: (folder / "slice_03.png").rename(folder / "left.png"), "1 left and 0 right images among 49"),
+        (two_pages, "slice_03.tif holds 2 pages: save each image as a file of its own"),
         (lambda folder: (folder / "stack.json").write_text('{"focus_mm": [-1]}'), "49 positions and 1 focus distances"),
         (lambda folder: (folder / "stack.json").write_text('{"label": 49}'), "labels must be focal indices 0..48"),
         (lambda folder: (folder / "stack.json").write_text("{"), "stack.json should be like"),
@@ -134,6 +180,40 @@ def test_left_and_right_are_paired_by_name(tmp_path):
             Image.fromarray(image).save(tmp_path / f"{side}_{number}.png")
     with pytest.raises(ValueError, match="left_1.png and right_2.png should be one position"):
         read_sweep(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["bright_{:02}.png", "upright{}.png", "leftover {}.png"])
+def test_left_and_right_are_words_of_their_own(tmp_path, name):
+    assert len(sweep_files(sweep(tmp_path / "s", pictures(3), name))[0]) == 1
+
+
+@pytest.mark.parametrize("name", ["{}_{{}}.png", "img{{}}{}.png", "{}{{}}.png", "a-{}-{{}}.png"])
+def test_left_and_right_are_found_beside_anything_but_letters(tmp_path, name):
+    for side in ("Left", "Right"):
+        sweep(tmp_path / "s", pictures(3), name.format(side))
+    assert [len(pair) for pair in sweep_files(tmp_path / "s")] == [2, 2, 2]
+
+
+def test_files_that_systems_hide_are_no_images(tmp_path):
+    sweep(tmp_path / "s", pictures(3))
+    (tmp_path / "s/._slice_00.png").write_bytes(b"of macOS")
+    assert len(read_sweep(tmp_path / "s").images) == 3
+
+
+def test_a_region_has_a_row_and_a_column():
+    assert region_corner(-1, -1) is None and region_corner(0, 7) == (0, 7)
+    for row, column in ((-1, 7), (7, -1)):
+        with pytest.raises(ValueError, match=f"row {row} and column {column}: name both"):
+            region_corner(row, column)
+
+
+def test_examples_that_are_named_must_be_there(tmp_path):
+    sweep(tmp_path / "real/one", pictures(1), label=3)
+    assert labelled_sweeps("real", "", tmp_path) == labelled_sweeps("", str(tmp_path / "real"), Path("/nowhere"))
+    assert labelled_sweeps("real", "", tmp_path) == [tmp_path / "real/one"]
+    assert labelled_sweeps("", "", tmp_path) == labelled_sweeps("", "nowhere", tmp_path) == []
+    with pytest.raises(ValueError, match="no folder with a stack.json in .*nowhere: `examples` names"):
+        labelled_sweeps("nowhere", str(tmp_path / "real"), tmp_path)
 
 
 def test_wrong_regions(tmp_path):

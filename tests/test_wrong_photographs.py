@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import tarfile
-import warnings
 
 import numpy as np
 import pytest
@@ -22,6 +21,10 @@ FILES = expected_files("apt1_0", VIEW, "raw")
 
 def truncated(path):
     path.write_bytes(path.read_bytes()[:2000])
+
+
+def cut(share):
+    return lambda path: path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
 
 
 def replaced(content):
@@ -63,6 +66,7 @@ WRONG = [
     ),
     ("confidence", lambda path: exr(path, Y=CONFIDENCE * np.nan), r"conf_center.exr holds NaN"),
     ("confidence", replaced(b"no image"), r"conf_center.exr is no readable EXR image"),
+    *(("confidence", cut(share), r"conf_center.exr is no readable EXR image, or only a part") for share in (0.3, 0.5, 0.9)),
     ("left/0", linked, r"0/result_pd_left_center.png is a link that leads out of"),
 ]
 
@@ -84,13 +88,20 @@ def test_the_rest_is_read_and_what_is_left_out_is_told(root, miniature):
     assert stacks.digest == learnaf_stacks(miniature).digest and list(stacks.source["left_out"]) == ["train1/apt2_0"]
 
 
+def test_only_plain_names_are_taken(root, tmp_path):
+    for name in ("._apt1_0", "apt 1", "apt\x1b[31m1"):
+        shutil.copytree(root / "train1/merged_conf/apt1_0", root / "train1/merged_conf" / name)
+    shutil.copytree(root / "train1", root / "test")
+    for place in (root, pack(root, tmp_path / "packed")):
+        left_out = collect(place, tmp_path / "store" / place.name)
+        assert len(left_out) == 4 and "\x1b" not in str(left_out.keys()) + "".join(left_out.values())
+        assert "'apt 1' is no plain name" in left_out["train1/'apt 1'"]
+        assert len(list((tmp_path / "store" / place.name).rglob("capture.json"))) == 2
+
+
 def test_nothing_left_is_an_error_that_says_why(root):
     (root / "train1" / FILES["right/48"]).unlink()
-    with (
-        warnings.catch_warnings(),
-        pytest.raises(ValueError, match=r"no photographs in .*Left out:\n  train1/apt1_0: .*is missing"),
-    ):
-        warnings.simplefilter("ignore")
+    with pytest.raises(ValueError, match=r"no photographs in .*Left out:\n  train1/apt1_0: .*is missing"):
         learnaf_stacks(root)
 
 
@@ -116,10 +127,7 @@ def test_empty_folders(tmp_path):
         with pytest.raises(ValueError, match="holds none of train1 .. train7 and test"):
             learnaf_stacks(folder)
     (tmp_path / "train1").mkdir()
-    with (
-        pytest.warns(UserWarning, match="train1 holds no merged_conf"),
-        pytest.raises(ValueError, match="no photographs in"),
-    ):
+    with pytest.raises(ValueError, match=r"no photographs in .*Left out:\n  train1: .*train1 holds no merged_conf"):
         learnaf_stacks(tmp_path)
 
 

@@ -10,20 +10,21 @@ from pathlib import Path
 
 import torch
 
-from fcl.bench import batch, gpu, measure, simulator, training
+from fcl.bench import batch, gpu, learnaf, measure, simulator, training
 
 SECTIONS = {
     "simulator": "a stack against a plain renderer (1 minute)",
     "training": "steps against a plain loop (1 minute)",
     "changes": "also what each change to the steps gave (3 minutes)",
     "stem": "L2A's sparse stem against the dense one (half a minute)",
+    "learnaf": "reading photographs (half a minute)",
     "smoke": "the smoke batch from nothing (2 minutes)",
     "full": "one full-length training (2 minutes)",
     "long": "also one ten times longer (15 minutes)",
     "figures": "the laptop's figures from nothing (20 minutes)",
     "gpu": "the paper profile on one GPU (5 minutes; none here: it stops)",
 }
-USUAL = ("simulator", "training", "stem", "smoke")
+USUAL = ("simulator", "training", "stem", "learnaf", "smoke")
 
 
 def sections(asked: set[str], folder: Path) -> Iterator[measure.Measurement]:
@@ -34,6 +35,8 @@ def sections(asked: set[str], folder: Path) -> Iterator[measure.Measurement]:
         yield from training.measure(folder, "changes" in asked)
     if "stem" in asked:
         yield from training.measure_stem()
+    if "learnaf" in asked:
+        yield from learnaf.measure(folder)
     if asked & {"full", "long"}:
         yield from training.measure_long(folder, "long" in asked)
     if "smoke" in asked:

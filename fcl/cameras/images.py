@@ -17,14 +17,16 @@ KINDS = {"L": np.uint8, "I;16": np.uint16, "I;16B": np.uint16}  # Pillow's names
 def read_counts(data: bytes, name: Path | str) -> np.ndarray:
     """A one-channel PNG or TIFF, rows x columns, uint8 or uint16 as it is stored.
 
-    Raises ValueError naming the file for one that is empty, truncated, in colour or of another format.
+    Raises ValueError naming the file for one that is empty, truncated, in colour, of several pages or of another format.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "TIFF")) as image:
             if image.mode not in KINDS:
                 raise ValueError(f"{name} is {image.mode}, not one channel of 8 or 16 bit: save one channel, such as green")
+            if getattr(image, "n_frames", 1) > 1:
+                raise ValueError(f"{name} holds {image.n_frames} pages: save each image as a file of its own")
             return np.array(image, KINDS[image.mode])
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, TypeError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} is no readable PNG or TIFF, or only a part of one ({error})") from None
 
 
@@ -38,7 +40,7 @@ def read_exr(data: bytes, name: Path | str) -> np.ndarray:
     try:
         with OpenEXR.File(file.name, separate_channels=True) as image:
             channels = {key: channel.pixels for key, channel in image.channels().items()}
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, TypeError) as error:  # ValueError: what text there is isn't UTF-8, or no part is left
         raise ValueError(
             f"{name} is no readable EXR image, or only a part of one ({str(error).replace(file.name, 'the file')})"
         ) from None

@@ -8,37 +8,33 @@ photographed each scene at 49 lens positions. Below train1 .. train7 and test li
     merged_depth/<capture>/result_merged_depth_<view>.png           8 bit, 378 wide x 504 high, a quarter of the frame
     merged_conf/<capture>/result_merged_conf_<view>.exr             confidence of the depth, cut off at 1
 
-The store has a folder <view>/<train1..test>/<capture> with frames.npy (49, 2, rows, columns) uint16, depth.npy uint8,
-confidence.npy float16 and, when all that is there, capture.json. An archive gives its files in any order, so captures
-grow side by side, each on disk; memory holds one image. A pass that was stopped goes on: what is there and unchanged is
-not read again.
+The store has a folder <view>/<train1..test>/<capture> with what `fcl.cameras.intake` makes of it. An archive gives its
+files in any order, so captures grow side by side, each on disk; memory holds one image. A pass that was stopped goes on:
+what is there and unchanged is not read again.
 """
 
 import gzip
 import hashlib
 import json
 import re
-import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from scipy import ndimage
 from tqdm import tqdm
 
-from fcl.cameras.images import read_counts, read_exr
+from fcl.cameras.intake import Intake, read_capture
 from fcl.records.runs import replacing
 from fcl.stacks import INDICES
 
 VIEWS = ("center", "top", "bottom", "left", "right")
 IMAGES = {"raw": ("raw", "pd"), "interpolated": ("raw_up", "up_pd")}  # in the names of folders and of files
 TOP = re.compile(r"train[0-9]+|test")
+NAME = re.compile(r"(?!\.)[\w.-]+")  # of a capture: it becomes a folder's name, and is printed
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 LARGEST = 2**28  # bytes: no image of this data set is that large
-REACH = 24  # samples: the largest shift that is looked for between left and right
 
 
 def expected_files(capture: str, view: str, images: str) -> dict[str, str]:
@@ -55,140 +51,15 @@ def expected_files(capture: str, view: str, images: str) -> dict[str, str]:
     }
 
 
-def views_shift(left: np.ndarray, right: np.ndarray) -> list[float]:
-    """By how many samples (rows, columns) the left image lies beyond the right one: the peak of their correlation.
-
-    Of their band-passed images, over the whole frame, along each axis by itself, refined by a parabola.
-    """
-    left, right = (
-        ndimage.gaussian_filter(np.float32(image), 1) - ndimage.gaussian_filter(np.float32(image), 8)
-        for image in (left, right)
-    )
-    shifts = []
-    for axis in (0, 1):
-        spectrum = np.fft.rfft(left, axis=axis) * np.fft.rfft(right, axis=axis).conj()
-        correlation = np.fft.irfft(spectrum.sum(1 - axis), left.shape[axis])
-        reach = min(REACH, left.shape[axis] // 2 - 1)
-        near = np.roll(correlation, reach)[: 2 * reach + 1]
-        peak = int(near[1:-1].argmax()) + 1
-        before, here, after = near[peak - 1 : peak + 2]
-        bend = before - 2 * here + after
-        shifts.append(float(peak - reach + (0.5 * (before - after) / bend if bend < 0 else 0)))
-    return shifts
-
-
-@dataclass
-class Intake:
-    """One capture on its way into the store; `problem` says why it can't be taken, once it can't."""
-
-    folder: Path
-    origin: str  # of what the files are, so that other files are noticed
-    problem: str = ""
-    parts: dict[str, dict] = field(default_factory=dict)
-    first: str = ""  # the file that decided the size
-
-    def __post_init__(self) -> None:
-        self.log = self.folder / "parts.jsonl"
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        complete = [json.loads(line) for line in lines if line.endswith("}")]
-        if complete and complete[0] == {"origin": self.origin}:
-            self.parts = {entry["part"]: entry for entry in complete[1:]}
-            self.first = next((entry["file"] for part, entry in self.parts.items() if "/" in part), "")
-        else:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            self._note({"origin": self.origin})
-
-    def _note(self, entry: dict) -> None:
-        with open(self.log, "a") as file:
-            file.write(json.dumps(entry) + "\n")
-
-    def add(self, part: str, data: bytes, name: str) -> None:
-        """Take in one file of the capture; what is wrong with it becomes the problem."""
-        if self.problem or part in self.parts:
-            return
-        try:
-            about = {"part": part, "file": name, "sha256": hashlib.sha256(data).hexdigest()}
-            if part == "confidence":
-                np.save(self.folder / "confidence.npy", read_exr(data, name).clip(0, 1).astype(np.float16))
-            else:
-                counts, wanted = read_counts(data, name), 8 if part == "depth" else 16
-                if 8 * counts.itemsize != wanted:
-                    raise ValueError(f"{name} has {8 * counts.itemsize} bit where {wanted} are expected")
-                if part == "depth":
-                    np.save(self.folder / "depth.npy", counts)
-                else:
-                    self._write_frame(part, counts, name)
-                    about |= {
-                        "lowest": int(np.partition(counts, counts.size // 1000, axis=None)[counts.size // 1000]),
-                        "largest": int(counts.max()),
-                    }
-        except ValueError as error:
-            self.problem = str(error)
-        else:
-            self.parts[part] = about
-            self._note(about)
-
-    def _write_frame(self, part: str, counts: np.ndarray, name: str) -> None:
-        path, (side, index) = self.folder / "frames.npy", part.split("/")
-        shape = (INDICES, 2, *counts.shape)
-        frames = np.load(path, mmap_mode="r") if self.first else np.lib.format.open_memmap(path, "w+", np.uint16, shape)
-        self.first = self.first or name
-        if frames.shape != shape:
-            raise ValueError(
-                f"{name} is {counts.shape[1]} x {counts.shape[0]}, but {self.first} {frames.shape[3]} x {frames.shape[2]}"
-            )
-        with open(path, "r+b") as file:  # not through the mapping: a full disk is then an error, not a dead process
-            file.seek(frames.offset + (2 * int(index) + (side == "right")) * counts.nbytes)
-            file.write(np.ascontiguousarray(counts).tobytes())
-
-    def finish(self, files: dict[str, str]) -> None:
-        """Write capture.json where all `files` have come in and fit together, else remove what is there."""
-        missing = [name for part, name in files.items() if part not in self.parts]
-        if missing and not self.problem:
-            self.problem = f"{missing[0]} is missing" + (f", and {len(missing) - 1} other files" if len(missing) > 1 else "")
-        if not self.problem:
-            self._check_sizes()
-        if self.problem:
-            shutil.rmtree(self.folder)
-            return
-        frames = np.load(self.folder / "frames.npy", mmap_mode="r")
-        depth = np.load(self.folder / "depth.npy", mmap_mode="r").shape
-        entries = [self.parts[part] for part in files]
-        images = [entry for entry in entries if "largest" in entry]
-        about = {
-            "origin": self.origin,
-            "halved": frames.shape[3] == 2 * depth[1],
-            "lowest": min(entry["lowest"] for entry in images),
-            "largest": max(entry["largest"] for entry in images),
-            "shifts": [views_shift(*frames[k]) for k in (0, INDICES - 1)],
-            "sha256": hashlib.sha256("".join(entry["sha256"] for entry in entries).encode()).hexdigest(),
-        }
-        if about["halved"]:
-            about["shifts"] = [[rows, 2 * columns] for rows, columns in about["shifts"]]  # px
-        with replacing(self.folder / "capture.json") as temporary:
-            temporary.write_text(json.dumps(about, indent=1) + "\n")
-        self.log.unlink()
-
-    def _check_sizes(self) -> None:
-        rows, columns = np.load(self.folder / "frames.npy", mmap_mode="r").shape[2:]
-        for name in ("depth", "confidence"):
-            height, width = np.load(self.folder / f"{name}.npy", mmap_mode="r").shape
-            if rows != 4 * height or columns not in (2 * width, 4 * width):
-                self.problem = (
-                    f"{self.parts[name]['file']} is {width} x {height}, which is no quarter of the frame of {self.first}, "
-                    f"{columns} x {rows}"
-                )
-
-
 def collect(
     root: Path | str, store: Path | str, view: str = "center", images: str | None = None, progress: bool = False
 ) -> dict[str, str]:
     """Bring every capture below `root` into `store`; returns those that were left out, by name, and why.
 
     root: the folder with train1 .. train7 and test, or with their archives (.tar, .tar.gz), which are not unpacked.
-    images: "raw" or "interpolated"; None takes raw ones where there are any. Raises ValueError for an unknown view or
-    kind, for a root without any of these folders or archives, and for a link that leads out of it.
+    images: "raw" or "interpolated"; None takes of each folder or archive the raw ones where there are any; an archive
+    without them is read twice. Raises ValueError for an unknown view or kind, for a root without any of these folders or
+    archives, and for a link that leads out of it.
     """
     root, store = Path(root), Path(store)
     if view not in VIEWS or images not in (None, *IMAGES):
@@ -205,9 +76,6 @@ def collect(
         )
     for path in tops:
         _inside(path, root)
-    if images is None:
-        folders = [name for top in tops if top.is_dir() for name in IMAGES if (top / f"{IMAGES[name][0]}_left_pd").is_dir()]
-        images = "interpolated" if folders and "raw" not in folders else "raw"
     left_out: dict[str, str] = {}
     for top in tops:
         take = _take_folder if top.is_dir() else _take_archive
@@ -221,10 +89,9 @@ def _inside(path: Path, root: Path) -> None:
 
 
 def _is_done(folder: Path, origin: str) -> bool:
-    about = folder / "capture.json"
-    if not about.exists() or json.loads(about.read_text())["origin"] != origin:
-        return False
     try:
+        if read_capture(folder / "capture.json")["origin"] != origin:
+            return False
         for name in ("frames", "depth", "confidence"):
             np.load(folder / f"{name}.npy", mmap_mode="r")
     except (OSError, ValueError, EOFError):
@@ -232,11 +99,24 @@ def _is_done(folder: Path, origin: str) -> bool:
     return True
 
 
-def _take_folder(root: Path, top: Path, store: Path, view: str, images: str, progress: bool) -> dict[str, str]:
+def _kind(folders: set[str]) -> str:
+    there = [kind for kind, (start, _) in IMAGES.items() if folders & {f"{start}_left_pd", f"{start}_right_pd"}]
+    return there[0] if there else "raw"
+
+
+def _strange(name: str) -> str:
+    return f"{name!r} is no plain name of letters, digits, dots and dashes: rename its folder"
+
+
+def _take_folder(root: Path, top: Path, store: Path, view: str, images: str | None, progress: bool) -> dict[str, str]:
+    images = images or _kind({path.name for path in top.iterdir()})
     kinds = {path.split("/")[0] for path in expected_files("", view, images).values()}
     names = sorted({path.name for kind in kinds for path in top.glob(f"{kind}/*") if not path.name.startswith(".")})
     left_out = {} if names else {top.name: f"{top} holds no {', '.join(sorted(kinds))}"}
     for name in tqdm(names, desc=top.name, unit="capture", disable=not progress, mininterval=2):
+        if not NAME.fullmatch(name):
+            left_out[f"{top.name}/{name!r}"] = _strange(name)
+            continue
         files = {part: top / path for part, path in expected_files(name, view, images).items()}
         there = {part: path for part, path in files.items() if path.is_file()}
         marks = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in there.values()]
@@ -265,18 +145,32 @@ def _members(archive: Path, progress: bool) -> Iterator[tuple[tarfile.TarFile, t
         tarfile.open(fileobj=file, mode="r|*") as tar,
         tqdm(total=size, desc=archive.name, unit="B", unit_scale=True, disable=not progress, mininterval=2) as bar,
     ):
-        for member in tar:
+        while (member := tar.next()) is not None:
             yield tar, member
+            tar.members.clear()  # it keeps them all, and there are millions
             bar.update(file.tell() - bar.n)
 
 
-def _take_archive(root: Path, archive: Path, store: Path, view: str, images: str, progress: bool) -> dict[str, str]:
+def _read_record(record: Path) -> dict:
+    try:
+        return json.loads(record.read_text())
+    except (OSError, ValueError):  # there is none yet, or it is spoilt
+        return {}
+
+
+def _take_archive(
+    root: Path, archive: Path, store: Path, view: str, images: str | None, progress: bool, kind: str = ""
+) -> dict[str, str]:
     top, state = archive.name.split(".")[0], archive.stat()
-    origin = f"{archive.name} {state.st_size} {state.st_mtime_ns} {images}"
+    mark = f"{archive.name} {state.st_size} {state.st_mtime_ns}"
     record = store / f"{archive.name}.json"  # once the archive has been read to its end
-    about = json.loads(record.read_text()) if record.exists() else {"origin": None}
-    if about["origin"] == origin and all(_is_done(store / top / capture, origin) for capture in about["captures"]):
+    about = _read_record(record)
+    if about.get("asked") == f"{mark} {images}" and all(
+        _is_done(store / top / capture, about["origin"]) for capture in about["captures"]
+    ):
         return about["left_out"]
+    kind = kind or images or "raw"
+    origin, folders = f"{mark} {kind}", set()
     intakes: dict[str, Intake | None] = {}  # None: it is in the store already
     wanted: dict[str, dict[str, str]] = {}  # capture -> path below the top folder -> part
     left_out: dict[str, str] = {}
@@ -284,13 +178,17 @@ def _take_archive(root: Path, archive: Path, store: Path, view: str, images: str
         for tar, member in _members(archive, progress):
             path = PurePosixPath(member.name)
             depth = next(
-                (depth for depth, kind in enumerate(path.parts) if re.fullmatch(r"(raw|merged)_\w+", kind)), len(path.parts)
+                (depth for depth, word in enumerate(path.parts) if re.fullmatch(r"(raw|merged)_\w+", word)), len(path.parts)
             )
             _, capture, *rest = *path.parts[depth:], "", ""
-            if member.isdir() or not rest or capture in ("", ".."):
+            if member.isdir() or not rest or not capture or capture.startswith("."):
                 continue
+            if not NAME.fullmatch(capture):
+                left_out[f"{top}/{capture!r}"] = _strange(capture)
+                continue
+            folders.add(path.parts[depth])
             if capture not in intakes:
-                wanted[capture] = {below: part for part, below in expected_files(capture, view, images).items()}
+                wanted[capture] = {below: part for part, below in expected_files(capture, view, kind).items()}
                 folder = store / top / capture
                 intakes[capture] = None if _is_done(folder, origin) else Intake(folder, origin)
             part, intake = wanted[capture].get("/".join(path.parts[depth:])), intakes[capture]
@@ -303,6 +201,8 @@ def _take_archive(root: Path, archive: Path, store: Path, view: str, images: str
                 intake.add(part, tar.extractfile(member).read(), name)
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         left_out[archive.name] = f"{archive} is damaged or only a part of the archive ({error}): download it again"
+    if images is None and _kind(folders) != kind:
+        return _take_archive(root, archive, store, view, images, progress, _kind(folders))
     for capture, intake in intakes.items():
         if intake is not None:
             intake.finish({part: f"{archive}: {below}" for below, part in wanted[capture].items()})
@@ -313,5 +213,6 @@ def _take_archive(root: Path, archive: Path, store: Path, view: str, images: str
     if archive.name not in left_out:
         with replacing(record) as temporary:
             taken = [capture for capture, intake in intakes.items() if intake is None or not intake.problem]
-            temporary.write_text(json.dumps({"origin": origin, "left_out": left_out, "captures": taken}) + "\n")
+            found = {"asked": f"{mark} {images}", "origin": origin, "left_out": left_out, "captures": taken}
+            temporary.write_text(json.dumps(found) + "\n")
     return left_out

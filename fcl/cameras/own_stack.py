@@ -1,9 +1,9 @@
 """One focal sweep from a folder of images, as a focal stack that the networks take, and how they and rules do on it.
 
 The folder holds one image per lens position: PNG or TIFF of one channel, 8 or 16 bit, all of one size, in the order of
-their names. Two images per position, *left* and *right* in their names, are the views of a dual-pixel sensor, shifted
-against each other along the rows. A file stack.json may say {"focus_mm": [...], "label": 19}: the focus distances, by
-default the 49 of the public data set, and the true focal index, where it is known.
+their names. Two images per position, with the words *left* and *right* in their names, are the views of a dual-pixel
+sensor, shifted against each other along the rows. A file stack.json may say {"focus_mm": [...], "label": 19}: the focus
+distances, by default the 49 of the public data set, and the true focal index, where it is known.
 """
 
 import glob
@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,20 +27,32 @@ from fcl.stacks import INDICES, FocalStacks
 from fcl.training import predict
 
 SUFFIXES = {".png", ".tif", ".tiff"}
+SIDE = re.compile(r"(?<![^\W\d_])(left|right)(?![^\W\d_])", re.IGNORECASE)  # no letter beside it: not in "bright"
 UNKNOWN = 0  # the label of a stack without one
 
 
-def read_sweep(folder: Path | str) -> tuple[np.ndarray, dict]:
-    """Images (positions, views, rows, columns), uint8 or uint16, one view or left and right, and what stack.json says.
+class Sweep(NamedTuple):
+    """What a folder holds: a region of its images, (positions, views, rows, columns) uint8 or uint16, and its stack.json.
 
-    Raises ValueError naming the folder or file where there is none, one is damaged, or sizes, bit depths or numbers
-    disagree.
+    frame: rows and columns of whole images. corner: first row and column of the region. largest: count of whole images.
     """
+
+    images: np.ndarray
+    about: dict
+    frame: tuple[int, int]
+    corner: tuple[int, int]
+    largest: int
+
+
+def sweep_files(folder: Path | str) -> list[tuple[Path, ...]]:
+    """The image of each position, or its left and right one, in order. ValueError as for `read_sweep`."""
     folder = Path(folder)
-    files = sorted((path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES), key=_by_number)
+    files = [path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    files.sort(key=_by_number)
     if not files:
         raise ValueError(f"no PNG or TIFF images in {folder}: name the folder of one focal sweep")
-    sides = [[path for path in files if side in path.stem.lower()] for side in ("left", "right")]
+    words = [{word.lower() for word in SIDE.findall(path.stem)} for path in files]
+    sides = [[path for path, found in zip(files, words) if side in found] for side in ("left", "right")]
     views = sides if any(sides) else [files]
     if any(len(view) != len(files) / len(views) for view in views):
         raise ValueError(
@@ -47,19 +60,38 @@ def read_sweep(folder: Path | str) -> tuple[np.ndarray, dict]:
             "needs one of both"
         )
     for left, right in zip(*sides):
-        if left.stem.lower().replace("left", "") != right.stem.lower().replace("right", ""):
+        if SIDE.sub("", left.stem) != SIDE.sub("", right.stem):
             raise ValueError(f"{folder}: {left.name} and {right.name} should be one position, but their names differ in "
                              "more than left and right")
-    images = [[read_counts(path.read_bytes(), path) for path in pair] for pair in zip(*views, strict=True)]
-    first = images[0][0]
-    for pair, read in zip(zip(*views), images):
-        for path, image in zip(pair, read):
-            if image.shape != first.shape or image.dtype != first.dtype:
-                raise ValueError(
-                    f"{path} is {image.shape[1]} x {image.shape[0]}, {8 * image.itemsize} bit, but {views[0][0].name} is "
-                    f"{first.shape[1]} x {first.shape[0]}, {8 * first.itemsize} bit"
-                )
-    return np.array(images), _read_about(folder / "stack.json")
+    return list(zip(*views, strict=True))
+
+
+def read_sweep(folder: Path | str, patch: int | None = None, corner: tuple[int, int] | None = None) -> Sweep:
+    """The images of a folder, each read once and cut to `patch` px from `corner` on, or in the middle; None: whole ones.
+
+    Raises ValueError naming the folder or file where there is none, one is damaged, or sizes, bit depths or numbers
+    disagree, and for a region outside the images.
+    """
+    positions, images, largest = sweep_files(folder), [], 0
+    for path in (path for pair in positions for path in pair):
+        image = read_counts(path.read_bytes(), path)
+        if not images:
+            frame, kind = image.shape, image.dtype
+            region = frame if patch is None else (patch, patch)
+            row, column = corner or [(whole - part) // 2 for whole, part in zip(frame, region)]
+            if not (0 <= row <= frame[0] - region[0] and 0 <= column <= frame[1] - region[1]):
+                raise ValueError(f"a region of {patch} px at row {row}, column {column} doesn't fit into images of "
+                                 f"{frame[1]} x {frame[0]}")
+        if image.shape != frame or image.dtype != kind:
+            raise ValueError(
+                f"{path} is {image.shape[1]} x {image.shape[0]}, {8 * image.itemsize} bit, but {positions[0][0].name} is "
+                f"{frame[1]} x {frame[0]}, {8 * kind.itemsize} bit"
+            )
+        images.append(image[row : row + region[0], column : column + region[1]].copy())  # a view would keep the whole one
+        largest = max(largest, int(image.max()))
+    shape = (len(positions), len(positions[0]), *region)
+    about = _read_about(Path(folder) / "stack.json")
+    return Sweep(np.array(images).reshape(shape), about, frame, (row, column), largest)
 
 
 def _by_number(path: Path) -> list[tuple[int, str]]:
@@ -83,45 +115,60 @@ def own_stack(
 
     corner: first row and column of the region; None takes the centre. position: the region's (x, y) in [-1, 1] over the full
     frame, for images that are parts of one; None takes them for the frame.
-    The slice at each of the 49 focal indices is the image whose focus is nearest in dioptres, so that indices beyond the
-    sweep repeat its last image: `source` says in "covered" which indices lie within it. A single channel is both views:
+    The slice at each of the 49 focal indices is the image whose focus is nearest in dioptres, so that neighbours may show
+    one image, and indices beyond the sweep repeat its last one. `source` says in "covered" which indices lie within it, and
+    in "places", for each index, near which one its image was taken. A single channel is both views:
     for I settings only. Levels are 0 and the end of the usual range; networks normalise each patch, so they hardly matter.
     Raises ValueError as `read_sweep`, for a region outside the image, and for focus distances that don't fit.
     """
-    images, about = read_sweep(folder)
-    distances = about["focus_mm"]
     if patch < 1:
         raise ValueError(f"patch must be at least 1 px, not {patch}")
+    images, about, (rows, columns), (row, column), largest = read_sweep(folder, patch, corner)
+    distances = about["focus_mm"]
     if distances.shape != (len(images),) or not (distances > 0).all():
         raise ValueError(
             f"{folder} holds images of {len(images)} positions and {distances.size} focus distances are given: list one "
             'for each, in mm, as "focus_mm" in stack.json'
         )
-    rows, columns = images.shape[2:]
-    row, column = ((rows - patch) // 2, (columns - patch) // 2) if corner is None else corner
-    if not (0 <= row <= rows - patch and 0 <= column <= columns - patch):
-        raise ValueError(
-            f"a region of {patch} px at row {row}, column {column} doesn't fit into images of {columns} x {rows}"
-        )
     if position is None:
         position = (2 * column + patch) / columns - 1, (2 * row + patch) / rows - 1
     dioptres = 1000 / distances
     nearest = np.abs(FOCUS_DIOPTRES[:, None] - dioptres).argmin(1)
-    slices = images[nearest, :, row : row + patch, column : column + patch].astype(np.uint16)
-    slices = np.broadcast_to(slices, (INDICES, 2, patch, patch))[None]
+    off = np.where(nearest == nearest[:, None], np.abs(FOCUS_DIOPTRES - dioptres[nearest][:, None]), np.inf)
+    slices = np.broadcast_to(images[nearest].astype(np.uint16), (INDICES, 2, patch, patch))[None]
     step = np.abs(np.diff(np.sort(dioptres))).max() / 2 if len(dioptres) > 1 else 0.1
     covered = (FOCUS_DIOPTRES >= dioptres.min() - step) & (FOCUS_DIOPTRES <= dioptres.max() + step)
-    white = next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if images.max() < 2**bits)
+    white = next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if largest < 2**bits)
     label = about.get("label", UNKNOWN)
     source = {
         "folder": Path(folder).name,
         "views": images.shape[1],
         "covered": covered.tolist(),
+        "places": off.argmin(1).tolist(),
         "labelled": "label" in about,
     }
     return FocalStacks(
         slices, np.array([label]), np.array([position], np.float32), np.array([Path(folder).name]), 0.0, white, source=source
     )
+
+
+def region_corner(row: int, column: int) -> tuple[int, int] | None:
+    """First row and column of a region; None, for the middle, where both are below 0. ValueError where only one is."""
+    if (row < 0) != (column < 0):
+        raise ValueError(f"row {row} and column {column}: name both, for a region, or neither, for the middle")
+    return None if row < 0 else (row, column)
+
+
+def labelled_sweeps(examples: str, named: str, root: Path) -> list[Path]:
+    """The folders with a stack.json in the folder `examples`, or else in `named`, as seen from `root`.
+
+    ValueError where `examples` is given and has none; what the environment has `named` may be absent.
+    """
+    place = examples or named
+    folders = sorted(path.parent for path in (root / place).glob("*/stack.json")) if place else []
+    if examples and not folders:
+        raise ValueError(f"no folder with a stack.json in {root / examples}: `examples` names a folder of sweeps' folders")
+    return folders
 
 
 def kept_networks(folder: Path, setting: str, model: str = "afpe") -> dict[str, nn.Module]:
@@ -135,16 +182,22 @@ def kept_networks(folder: Path, setting: str, model: str = "afpe") -> dict[str, 
     return {method: load_model(path) for method, path in files.items()}
 
 
+def _places(stacks: FocalStacks) -> np.ndarray:
+    """Where the image that each index shows was taken; (indices,)."""
+    return np.array(stacks.source.get("places", range(INDICES)))
+
+
 def sharpest(stacks: FocalStacks) -> np.ndarray:
-    """The focal index of the sharpest slice of each stack, by gradient energy."""
-    return np.array([gradient_energy(slices).argmax() for slices in stacks.slices])
+    """The focal index of the sharpest slice of each stack, by gradient energy: where its image was taken."""
+    return _places(stacks)[[gradient_energy(slices).argmax() for slices in stacks.slices]]
 
 
 def answers(networks: Mapping[str, nn.Module], stacks: FocalStacks) -> dict[str, np.ndarray]:
     """What each network, and each rule that needs no learning, answers from each start of the first stack: (starts,).
 
-    Rules: hill climbing on gradient energy, and, with two views, phase detection. The one climbs from its start and
-    needs many looks, the other sees the whole stack. Raises ValueError for a dual-pixel network where there is one channel.
+    Rules: hill climbing on gradient energy, and, with two views, phase detection. The one climbs from its start, image by
+    image, and needs many looks, the other sees the whole stack. Raises ValueError for a dual-pixel network where there is
+    one channel.
     """
     found = {}
     for name, network in networks.items():
@@ -155,10 +208,12 @@ def answers(networks: Mapping[str, nn.Module], stacks: FocalStacks) -> dict[str,
             )
         found[name] = predict(network, stacks, setting).argmax[0]
     slices = stacks.slices[0]
-    energy = gradient_energy(slices)
-    found["hill climbing"] = np.array([hill_climb(energy, start)[0] for start in range(INDICES)])
+    places = _places(stacks)
+    images, image = np.unique(places, return_inverse=True)  # slices that repeat are a plateau, where a climb would end
+    energy = gradient_energy(slices)[images]
+    found["hill climbing"] = np.array([images[hill_climb(energy, start)[0]] for start in image])
     if stacks.source.get("views") == 2:
-        found["phase detection"] = np.full(INDICES, zero_shift_correlation(slices).argmax())
+        found["phase detection"] = np.full(INDICES, places[zero_shift_correlation(slices).argmax()])
     return found
 
 

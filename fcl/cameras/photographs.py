@@ -1,25 +1,28 @@
-"""What `make learnaf` and the batch do with the public photographs: fill the store, report on it, crop, and measure.
+"""What `make learnaf` and the batch do with the public photographs: fill the store, report on it, and crop.
 
-    python -m fcl.cameras.photographs collect FOLDER
+    python -m fcl.cameras.photographs collect FOLDER --zmin 0.2
     python -m fcl.cameras.photographs crop --split train --count 3072 --patch 64 --out data/laptop/learnaf/train
-    python -m fcl.cameras.photographs throughput
+
+What `collect` is told to choose is noted beside the store, and `crop` follows it.
 """
 
 import argparse
-import os
+import json
 import sys
-import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fcl.cameras.learnaf_store import collect
+from fcl.cameras.learnaf_store import IMAGES, VIEWS, collect
 from fcl.classical import gradient_energy
+from fcl.lab.plan import PHOTOGRAPHS
 from fcl.learnaf import (
     CONFIDENCE,
     SPLITS,
+    depth_dioptres,
     levels,
     orientation,
     patch_table,
@@ -28,33 +31,89 @@ from fcl.learnaf import (
     store_stacks,
     write_stacks,
 )
-from fcl.stacks import BatchSampler, FocalStacks
 
 PUBLISHED = {"train": 387_000, "test": 56_800}  # patches of the paper's data set; the public release is smaller
 STORE = Path("data/learnaf")  # seen from the project's folder
+REPORT = Path(PHOTOGRAPHS).relative_to(STORE)  # in the store: with it, whatever the view, there is something to crop
+CHOICES = "choices.json"  # in the store
+ZMINS = (0.1, 0.2)  # m, both in use
+HELP = {
+    "view": f"of the five phones: {', '.join(VIEWS)}",
+    "zmin": "m, the depth that the count 0 stands for; disputed: 0.1 or 0.2",
+    "confidence": "the least median of a patch, 0 to 1",
+    "stride": "from patch to patch, in px",
+}
+AGREES = 5  # indices; the two zmin put a patch half-way along the sweep twelve apart
 
 
-def compare_labels(store: Path, view: str = "center", zmins: Sequence[float] = (0.1, 0.2), count: int = 64) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Choices:
+    """Which patches, and with which labels: see HELP, and `fcl.learnaf.depth_dioptres`. ValueError for what can't be."""
+
+    view: str = "center"
+    zmin: float = 0.1
+    confidence: float = CONFIDENCE
+    stride: int = 40
+
+    def __post_init__(self) -> None:
+        if self.view not in VIEWS:
+            raise ValueError(f"view must be one of {', '.join(VIEWS)}, not {self.view!r}")
+        depth_dioptres(np.zeros(1), self.zmin)  # raises for a wrong zmin
+        if not 0 <= self.confidence <= 1:
+            raise ValueError(f"confidence must be between 0 and 1, not {self.confidence!r}")
+        if self.stride < 4 or self.stride % 4:
+            raise ValueError(f"stride must be a multiple of 4 px, a sample of the depth map, not {self.stride!r}")
+
+    @classmethod
+    def read(cls, store: Path) -> "Choices":
+        """Those that were noted; the usual ones where none are."""
+        file = Path(store) / CHOICES
+        try:
+            return cls(**json.loads(file.read_text())) if file.exists() else cls()
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{file} is spoilt ({error}): run `make learnaf ROOT=...` again") from None
+
+
+def compare_labels(store: Path, choices: Choices = Choices(), count: int = 64) -> pd.DataFrame:
     """How far labels lie from the sharpest slice, for several zmin: median and mean of |label - sharpest|, in focal indices.
 
     Over `count` random training patches. Depth and sharpness are independent, so the zmin that agrees better is the
     likelier; where a patch has several depths, or no texture, even the right one is off.
     """
-    rows = {}
-    for zmin in zmins:
-        stacks = store_stacks(store, "train", view, zmin=zmin)
-        chosen = np.random.default_rng(0).choice(len(stacks), min(count, len(stacks)), replace=False)
-        sharpest = [gradient_energy(stacks.slices[stack]).argmax() for stack in chosen]
-        distance = np.abs(stacks.labels[chosen] - sharpest)
-        rows[zmin] = {"median": float(np.median(distance)), "mean": distance.mean(), "patches": len(chosen)}
-    return pd.DataFrame(rows).T.rename_axis("zmin (m)")
+    zmins = sorted({*ZMINS, choices.zmin})
+    stacks = {zmin: store_stacks(store, "train", **asdict(choices) | {"zmin": zmin}) for zmin in zmins}
+    slices = stacks[choices.zmin].slices  # zmin decides labels alone
+    chosen = np.random.default_rng(0).choice(len(slices), min(count, len(slices)), replace=False)
+    sharpest = np.array([gradient_energy(slices[stack]).argmax() for stack in chosen])
+    distances = {zmin: np.abs(stacks[zmin].labels[chosen] - sharpest) for zmin in zmins}
+    return pd.DataFrame(
+        {zmin: {"median": np.median(distance), "mean": distance.mean()} for zmin, distance in distances.items()}
+    ).T.rename_axis("zmin (m)").assign(patches=len(chosen))
 
 
-def report(store: Path, view: str, left_out: dict[str, str]) -> str:
-    """What the store holds: captures, patches kept and dropped, and how levels, baseline and labels were found."""
-    captures = read_store(store, view)
+def verdict(table: pd.DataFrame, zmin: float) -> str:
+    """What `compare_labels` found, in words."""
+    best = table.sort_values(["median", "mean"]).index[0]
+    here, there = table["median"][zmin], table["median"][best]
+    said = (
+        f"with zmin {zmin:g} m half of {table['patches'][zmin]:g} labels lie within {here:g} indices of the sharpest slice"
+    )
+    if there > AGREES:
+        return f"No zmin makes labels agree with the sharpest slices: {said}. Is the depth stored in another way here?"
+    if here - there >= 1:
+        return f"Another zmin fits better: {said}, but within {there:g} with {best:g} m: `--zmin {best:g}`."
+    return f"Labels agree with the sharpest slices: {said}."
+
+
+def report(store: Path, choices: Choices) -> tuple[str, dict[str, str]]:
+    """What the store holds: captures, patches kept and dropped, and how levels, baseline and labels were found.
+
+    Also the captures that are left out for the size of their images, and why.
+    """
+    captures, odd = read_store(store, choices.view)
     (black, white), (transposed, mirrored) = levels(captures), orientation(captures)
     lines = [
+        ", ".join(f"{name} {value}" for name, value in asdict(choices).items()),
         f"black level {black:g}, white level {white:g} (largest count {max(capture['largest'] for capture in captures)})",
         f"baseline along the {'rows' if transposed else 'columns'} of the files{', reversed' * mirrored}; "
         "left against right at the first and the last index, rows and columns, px: "
@@ -62,78 +121,82 @@ def report(store: Path, view: str, left_out: dict[str, str]) -> str:
     ]
     for split in SPLITS:
         mine, shared = split_captures(captures, split)
-        table = patch_table(mine, 128, 40, transposed, mirrored) if mine else pd.DataFrame({"confidence": []})
-        kept = {limit: int((table.confidence >= limit).sum()) for limit in (CONFIDENCE, 1.0, 0.7, 0.5)}
-        also = ", ".join(f"{number:,} at {limit:g}" for limit, number in kept.items() if limit != CONFIDENCE)
+        table = pd.DataFrame({"confidence": []})
+        if mine:
+            table = patch_table(mine, 128, choices.stride, transposed, mirrored)
+        limits = dict.fromkeys([choices.confidence, 1.0, CONFIDENCE, 0.7, 0.5])
+        number, *others = (int((table.confidence >= limit).sum()) for limit in limits)
+        also = ", ".join(f"{other:,} at {limit:g}" for limit, other in zip(list(limits)[1:], others))
         lines.append(
-            f"{split}: {len(mine)} captures, {len(table):,} patches; kept {kept[CONFIDENCE]:,}, dropped "
-            f"{len(table) - kept[CONFIDENCE]:,} with a median confidence below {CONFIDENCE:g} (kept: {also})"
+            f"{split}: {len(mine)} captures, {len(table):,} patches; kept {number:,}, dropped {len(table) - number:,} "
+            f"with a median confidence below {choices.confidence:g} (kept: {also})"
         )
         if shared and split == "train":
             lines.append(f"  {len(shared)} captures in no split, because their scene is in the test split")
     lines.append(
         f"published: {PUBLISHED['train']:,} patches to train (here: train and validation), {PUBLISHED['test']:,} to test"
     )
-    lines += ["labels against the sharpest slice, in focal indices:", compare_labels(store, view).round(1).to_string()]
-    lines += [f"left out: {name}: {reason}" for name, reason in left_out.items()]
-    return "\n".join(lines) + "\n"
+    try:
+        table = compare_labels(store, choices)
+        lines += ["labels against the sharpest slice, in focal indices:", table.round(1).to_string()]
+        lines += [verdict(table, choices.zmin)]
+    except ValueError as error:
+        lines += [f"labels against the sharpest slice: nothing to compare, because {error}"]
+    return "\n".join(lines) + "\n", odd
 
 
-def throughput(stacks: FocalStacks, batches: int = 40, scenes: int = 32, slices: int = 4) -> dict[str, float]:
-    """Slices per second that random mini-batches of 32 scenes x 4 slices read and normalise.
+def _collect(root: Path, store: Path, choices: Choices, images: str | None) -> None:
+    left_out = collect(root, store, choices.view, images, progress=True)
+    file = store / REPORT
+    _tell(left_out)
+    if not any((store / choices.view).glob("*/*/capture.json")):
+        file.unlink(missing_ok=True)  # what it was of is there no more
+        raise ValueError(f"nothing below {root} could be taken: {len(left_out)} left out, for the reasons above")
+    found, odd = report(store, choices)
+    _tell(odd)
+    print(found, end="")
+    found += "".join(f"left out: {name}: {reason}\n" for name, reason in (left_out | odd).items())
+    (store / CHOICES).write_text(json.dumps(asdict(choices)) + "\n")
+    if not file.exists() or file.read_text() != found:  # nothing is cropped anew where nothing is new
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(found)
 
-    cold: first of all, with what the system had in memory of these files dropped where it can be (Linux); warm: the same
-    mini-batches again; warm_cpu: those per second of processor time, which other programs don't disturb.
-    """
-    for file in stacks.slices.files:
-        if hasattr(os, "posix_fadvise"):
-            with open(file, "rb") as opened:
-                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    rates = {}
-    for name in ("cold", "warm"):
-        sampler = BatchSampler(len(stacks), scenes, slices, 49, np.random.default_rng(0))
-        began, cpu = time.perf_counter(), time.process_time()
-        for _, batch in zip(range(batches), sampler):
-            stacks.observe(batch.scenes.repeat(slices), batch.starts.reshape(-1))
-        rates[name] = batches * scenes * slices / (time.perf_counter() - began)
-    return rates | {"warm_cpu": batches * scenes * slices / (time.process_time() - cpu)}
+
+def _tell(left_out: dict[str, str]) -> None:
+    for name, reason in left_out.items():
+        print(f"left out: {name}: {reason}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fill the store, make a container of its patches, or measure how fast they are read."""
+    """Fill the store, or make a container of its patches."""
     parser = argparse.ArgumentParser(prog="python -m fcl.cameras.photographs", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("collect", "crop", "throughput"):
-        command = commands.add_parser(name)
+    shown = argparse.ArgumentDefaultsHelpFormatter
+    filling, cropping = commands.add_parser("collect", formatter_class=shown), commands.add_parser("crop")
+    for command in (filling, cropping):
         command.add_argument("--store", type=Path, default=STORE)
-        command.add_argument("--view", default="center")
-        if name == "collect":
-            command.add_argument("root", type=Path)
-            command.add_argument("--images", help="raw or interpolated (default: raw where there are any)")
-        if name == "crop":
-            command.add_argument("--split", required=True)
-            command.add_argument("--count", type=int)
-            command.add_argument("--patch", type=int, default=128)
-            command.add_argument("--out", type=Path, required=True)
+    filling.add_argument("root", type=Path)
+    filling.add_argument("--images", help=f"{' or '.join(IMAGES)}; none: raw where there are any")
+    for choice in fields(Choices):
+        filling.add_argument(f"--{choice.name}", type=choice.type, default=choice.default, help=HELP[choice.name])
+    cropping.add_argument("--split", required=True)
+    cropping.add_argument("--count", type=int)
+    cropping.add_argument("--patch", type=int, default=128)
+    cropping.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     try:
         if options.command == "collect":
-            left_out = collect(options.root, options.store, options.view, options.images, progress=True)
-            found = report(options.store, options.view, left_out)
-            file = options.store / options.view / "report.txt"
-            if not file.exists() or file.read_text() != found:  # nothing is cropped anew where nothing is new
-                file.write_text(found)
-            print(found, end="")
-        elif options.command == "crop":
-            write_stacks(
-                store_stacks(options.store, options.split, options.view, patch=options.patch, count=options.count),
-                options.out,
-            )
+            choices = Choices(**{choice.name: getattr(options, choice.name) for choice in fields(Choices)})
+            _collect(options.root, options.store, choices, options.images)
         else:
-            stacks = store_stacks(options.store, "train", options.view)
-            print(", ".join(f"{name} {rate:,.0f}" for name, rate in throughput(stacks).items()), "slices per second")
+            choices = asdict(Choices.read(options.store))
+            stacks = store_stacks(options.store, options.split, patch=options.patch, count=options.count, **choices)
+            write_stacks(stacks, options.out)
     except ValueError as error:
         sys.exit(f"photographs: {error}")
+    except OSError as error:
+        sys.exit(f"photographs: {error.filename or options.store}: {error.strerror or error}. Run it again when that is "
+                 "mended: what is in the store already is not read again")
 
 
 if __name__ == "__main__":

@@ -110,12 +110,8 @@ def test_the_readme_gives_verdicts_by_reference_alone():
 
 # Claims whose runs are still to come: exempt until then, and only until then.
 AWAITING_RUNS = {
-    "mix-beats-parts-at-equal-msd-star", "kld-beats-jsd-at-matched-pull", "jsd-is-kld-at-an-eighth",
-    "kld-beats-jsd-at-equal-msd-star", "jsd-smoother-at-matched-pull", "jsd-smoother-at-equal-msd-star",
     "l2a-fcl-steadier", "l2a-fcl-steadier-everywhere", "l2a-fcl-improves-accuracy", "l2a-fcl-keeps-accuracy",
-    "published-weights", "range-of-weights", "whole-grid-of-weights", "f4-best-for-baseline", "f4-best-for-fcl",
-    "f-leaves-baseline-msd-star", "fcl-steadier-for-each-f", "fcl-more-accurate-for-each-f", "l2a-hunting-rarer",
-    "l2a-frames-settle-the-hardest", "late-start-helps", "same-scene-pairs", "longer-training"}
+    "l2a-hunting-rarer", "l2a-frames-settle-the-hardest", "range-of-weights", "whole-grid-of-weights", "longer-training"}
 
 
 def test_the_committed_ledger_is_that_of_the_committed_results():

@@ -39,7 +39,15 @@ def complete(root, wanted="all"):
     return evidence.complete_seeds(root / "runs/laptop/simulated", PLAN, "laptop", wanted)
 
 
-def test_published_seeds_count_with_every_group_others_with_every_run(root):
+def test_a_published_seed_with_few_runs_belongs_to_other_experiments(root):
+    fill(seeds=[0, 1])
+    for path in (root / "runs/laptop/simulated").glob("*-seed1/*.json"):
+        if path.stem != "baseline":
+            path.unlink()
+    assert complete(root) == [0]
+
+
+def test_published_seeds_count_with_most_of_their_runs_others_with_every_run(root):
     fill(seeds=[0, 1, 7, 8, 9])
     folder = root / "runs/laptop/simulated"
     (folder / "afpe-I1-F4-seed1" / "kld2.json").unlink()  # a published seed: to be noticed

@@ -87,30 +87,35 @@ def at_equal_consistency(rows: pd.DataFrame) -> pd.DataFrame:
     """JSD minus Jeffreys where both are equally consistent, read off frontiers over the weight.
 
     For each seed both frontiers run from the baseline through the weights in their order, and are read at one MSD* by
-    `fcl.frontiers.at_equal_msd_star`. Settings need two or more weights of each divergence; of their seeds those count
-    that have the baseline and every weight stored for the setting, so that all seeds are read off the same weights.
-    Columns as in `at_ratio`; msd_star, equal by construction, is NaN.
+    `fcl.frontiers.at_equal_msd_star`. Seeds count that have the baseline and two or more weights of each divergence; those
+    of a setting are all read off the weights that they share, of which there must be two or more, too. Columns as in
+    `at_ratio`; msd_star, equal by construction, is NaN.
     """
     records = []
     for setting, part in rows.groupby("setting"):
-        names = part.sort_values("weight").groupby("term").weights.unique()
-        if min(len(names[term]) for term in TERMS) < 2 or "baseline" not in names:
+        several = part.groupby("seed").filter(_is_frontier)
+        shared = several.groupby("weights").seed.nunique() == several.seed.nunique()
+        part = several[several.weights.isin(shared.index[shared])]
+        if part.empty or not _is_frontier(part):
             continue
+        names = part.sort_values("weight").groupby("term").weights.unique()
         found = {value: ([], []) for value in VALUES if value != "msd_star"}
         for _, runs in part.groupby("seed"):
-            if set(runs.weights) != set(part.weights):
-                continue
             curves = [runs[runs.term.isin(["baseline", term])].sort_values("weight") for term in ("jsd", "kld")]
             for value, sides in found.items():
                 _, *read = at_equal_msd_star(*(curve[["msd_star", value]] for curve in curves))
                 for side, number in zip(sides, read):
                     side.append(number)
-        count = len(found["mae"][0])
-        if count:
-            shown = {term: ", ".join(names[term]) for term in TERMS}
-            nothing = {"msd_star": np.nan, "msd_star_half": np.nan}
-            records.append({"setting": setting, **shown, "seeds": count, **_differences(found), **nothing})
+        shown = {term: ", ".join(names[term]) for term in TERMS}
+        nothing = {"msd_star": np.nan, "msd_star_half": np.nan}
+        records.append({"setting": setting, **shown, "seeds": part.seed.nunique(), **_differences(found), **nothing})
     return pd.DataFrame(records)
+
+
+def _is_frontier(runs: pd.DataFrame) -> bool:
+    """Whether there is a baseline, and two or more weights of each divergence."""
+    count = runs.groupby("term").weights.nunique()
+    return "baseline" in count and all(count.get(term, 0) >= 2 for term in TERMS)
 
 
 def comparisons(rows: pd.DataFrame) -> pd.DataFrame:

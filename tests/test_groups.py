@@ -65,8 +65,8 @@ def test_every_run_is_the_run_in_one_piece(root):
     finish(config, group.train_stacks, checkpoint=root / "whole.safetensors")
     whole = predict(load_model(root / "whole.safetensors"), group.scored_stacks, "D1")
     stored = load_predictions(group.folder / "msd4+kld4.npz")
-    for name in ("argmax", "expected", "entropy"):
-        assert np.array_equal(stored[name], getattr(whole, name)), name
+    for name, rounding in (("argmax", 0), ("expected", 1 / 64), ("entropy", 1 / 64)):
+        assert np.abs(stored[name].astype(float) - getattr(whole, name)).max() <= rounding, name
     assert list(group.curves()["fcl"].iteration) == list(range(1, 9))
 
 

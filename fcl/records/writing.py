@@ -61,19 +61,20 @@ def _write_arrays(path: Path, **arrays: np.ndarray) -> None:
                 np.lib.format.write_array(file, values, allow_pickle=False)
 
 
-def write_predictions(folder: Path, run: str, predictions: "Predictions") -> None:
-    """<run>.npz: everything at every start for one frame, else argmax, mean_expected and mean_entropy.
+def rounded(values: np.ndarray) -> np.ndarray:
+    """Expected indices or entropies as they are stored: to the nearest STEP, float16."""
+    return (np.rint(values.astype(np.float32) / STEP) * STEP).astype(np.float16)
 
-    At every start, expected index and entropy are rounded to STEP.
-    """
+
+def write_predictions(folder: Path, run: str, predictions: "Predictions") -> None:
+    """<run>.npz: everything at every start for one frame (`rounded`), else argmax, mean_expected and mean_entropy."""
     arrays = predictions._asdict()
     if predictions.argmax.shape[1] < 49:  # several frames
         means = {f"mean_{name}": arrays[name].mean(axis=1, dtype=np.float64).astype(np.float16)
                  for name in ("expected", "entropy")}
         arrays = {"argmax": predictions.argmax, **means}
     else:
-        arrays |= {name: (np.rint(arrays[name].astype(np.float32) / STEP) * STEP).astype(np.float16)
-                   for name in ("expected", "entropy")}
+        arrays |= {name: rounded(arrays[name]) for name in ("expected", "entropy")}
     _write_arrays(folder / f"{run}.npz", **arrays)
 
 

@@ -1,0 +1,22 @@
+"""The published predictions: a negative control."""
+
+import numpy as np
+import pytest
+from tiny import ROOT
+
+from fcl.metrics import evaluate
+from fcl.records.results import load_predictions, test_labels
+
+PUBLISHED = ROOT / "results" / "laptop" / "simulated"
+
+
+@pytest.mark.parametrize("setting", ["D1", "D5", "I5"])
+def test_permuted_labels_give_an_error_at_chance(setting):
+    """The published networks know these stacks, not just how often each answer is right."""
+    folder, random = PUBLISHED / f"afpe-{setting}-F4-seed0", np.random.default_rng(0)
+    answers, labels = load_predictions(folder / "baseline.npz")["argmax"], test_labels(PUBLISHED)[0]
+    often = [np.bincount(values.ravel(), minlength=49) / values.size for values in (answers, labels)]
+    chance = (np.outer(*often) * np.abs(np.subtract.outer(np.arange(49), np.arange(49)))).sum()
+    errors = [evaluate(answers, random.permutation(labels))["mae"] for _ in range(30)]
+    assert abs(np.mean(errors) - chance) < 4 * np.std(errors) / 30**0.5
+    assert evaluate(answers, labels)["mae"] < min(errors) / 2

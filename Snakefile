@@ -80,5 +80,5 @@ rule train:
     resources:
         gpu=int(config.get("gpus", 0)),
     shell:
-        "OMP_NUM_THREADS=1 {sys.executable:q} -m fcl.lab.notebooks notebooks/train.ipynb {output:q}"
+        "OMP_NUM_THREADS=1 FCL_GPU={resources.gpu} {sys.executable:q} -m fcl.lab.notebooks notebooks/train.ipynb {output:q}"
         " --parameters {params.parameters:q} > {log:q} 2>&1"

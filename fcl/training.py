@@ -139,9 +139,10 @@ class _Run:
         slices = self.stacks.observe(scenes, starts, self.setting.frames)
         positions = torch.from_numpy(self.stacks.positions[scenes])
         if self.config.flip:
-            flips = torch.from_numpy(batch.flips.repeat(self.config.focal_indices))  # (S,) -> (B,)
-            slices[flips] = slices[flips].flip(-2)
+            flips = torch.from_numpy(batch.flips.repeat(self.config.focal_indices).nonzero()[0])  # (S,) -> (B,)
             positions[flips, 1] *= -1
+            flips = flips.to(slices.device)  # numbers of samples, as a mask would make a GPU wait
+            slices[flips] = slices[flips].flip(-2)
         inputs = slices, torch.from_numpy(starts), positions, torch.from_numpy(self.stacks.labels[scenes])
         return tuple(values.to(self.device) for values in inputs)
 

@@ -18,6 +18,7 @@ from fcl.checkpoints import load_model, read_checkpoint
 from fcl.lab import batch
 from fcl.lab.batch import BatchFailed, end_leftovers
 from fcl.lab.groups import hold
+from fcl.learnaf import learnaf_stacks
 from fcl.records.results import load_predictions
 from fcl.records.writing import rounded
 from fcl.stacks import FocalStacks
@@ -267,3 +268,19 @@ def test_weights_are_chosen_from_nothing(project):
     assert set(chosen["l2a"]["D1"]) == {"fcl", "readout"}
     assert chosen["afpe"]["D2"]["fcl"] == "msd4+kld4"  # was not asked for, and stays
     assert "jobs" not in text and not (project / "results").exists()
+
+
+@pytest.mark.slow
+def test_photographs_from_their_files_to_a_figure(miniature, tmp_path):
+    project = copy_project(tmp_path)
+    edit(project, "profiles", smoke={"train_stacks": 8, "test_stacks": 4})
+    subprocess.run([sys.executable, "-m", "fcl.cameras.photographs", "collect", miniature], cwd=project, check=True)
+    said = make(project, "figures", "--data", "learnaf", "--seeds", "0")
+    assert "(2 of 2 notebooks)" in said and not (project / "data/smoke/simulated").exists()
+    assert (project / "runs/smoke/figures/learnaf/figure_a.png").exists()
+    stacks = learnaf_stacks(miniature, split="test", patch=16, count=4)
+    for setting in ("D1", "I1"):
+        folder = project / f"runs/smoke/learnaf/afpe-{setting}-F4-seed0"
+        whole = predict(load_model(folder / "msd4+kld4.safetensors"), stacks, setting)
+        stored = load_predictions(folder / "msd4+kld4.npz")
+        assert np.array_equal(stored["argmax"], whole.argmax) and whole.argmax.shape == (4, 49)

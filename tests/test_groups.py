@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from tiny import CHOSEN, finish, make_project, random_stacks
 
@@ -145,3 +146,11 @@ def test_notebooks_spread_over_the_gpus(root):
     assert [gpu for gpu, _ in places] == [0, 1, 0, 1, 0]
     places[1][1].close()
     assert groups.free_gpu(2)[0] == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_the_batch_counts_on_is_not_replaced_by_the_cpu(monkeypatch):
+    assert groups.take_device() == ("cpu", None)
+    monkeypatch.setenv("FCL_GPU", "1")
+    with pytest.raises(RuntimeError, match="counts on a GPU"):
+        groups.take_device()

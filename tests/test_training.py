@@ -248,6 +248,18 @@ def test_a_tiny_problem_is_learnt():
     assert curve[0].ordinal > 3.5 and curve[-1].ordinal < 2
 
 
+@pytest.mark.parametrize(("model", "setting"), [("afpe", "D1"), ("l2a", "I3")])
+def test_nothing_waits_for_a_device_between_mini_batch_and_gradients(stacks, model, setting):
+    """On the meta device, which has shapes and no values: whatever looks at a value raises there."""
+    config = replace(TINY, model=model, setting=setting, backbone="mobilenet_v2", consistency_start=0.0, lambda_jsd=1)
+    run = training._Run(config, stacks, "cpu")
+    *inputs, labels = (values.to("meta") for values in run.batch())
+    network = run.model.to("meta")
+    compiled = torch.compile(network, backend="eager", fullgraph=True)  # for the bench: in one graph, or it raises
+    sum(run.losses(compiled(*inputs), labels)).backward()
+    assert all(weights.grad.shape == weights.shape for weights in network.parameters())
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_gpu_trains_resumes_and_predicts(tmp_path, precision):

@@ -88,6 +88,20 @@ def free_gpu(count: int) -> tuple[int, IO[str]]:
                 return gpu, hold(runs.project_root() / "runs" / f".gpu{gpu}-{place}", 0.0)
 
 
+def take_device() -> tuple[str, IO[str] | None]:
+    """"cuda" with the lock on a place on one GPU, which is made the current one, or "cpu" where torch can use none.
+
+    RuntimeError in the latter case if the batch has given this notebook a GPU.
+    """
+    if torch.cuda.is_available():
+        number, place = free_gpu(torch.cuda.device_count())
+        torch.cuda.set_device(number)
+        return "cuda", place
+    if os.environ.get("FCL_GPU", "0") != "0":
+        raise RuntimeError("the batch counts on a GPU (gpus=1), but torch can use none here: `make doctor` says why")
+    return "cpu", None
+
+
 def score_run(
     folder: Path, run: str, stacks: FocalStacks, *, profile: str, split: str = "test", device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
@@ -129,15 +143,12 @@ class Group:
 
         methods: comma-separated, as `fcl.records.runs.resolve_methods` reads them. split: the stacks that are scored.
         Raises ValueError for what is not allowed or not there, RuntimeError when another process is at work
-        in the folder. Runs of another config, or on other training stacks, are moved aside.
+        in the folder or a promised GPU is missing. Runs of another config, or on other training stacks, are moved aside.
         """
         weights = runs.resolve_methods(methods, profile, config.model, config.setting, config.data)
         branches = {label: replace(config, **chosen.lambdas) for label, chosen in weights}
         folder = runs.run_folder(profile, config, split)
-        device, gpu = "cuda" if torch.cuda.is_available() else "cpu", None
-        if device == "cuda":
-            number, gpu = free_gpu(torch.cuda.device_count())
-            torch.cuda.set_device(number)
+        device, gpu = take_device()
         train_stacks, scored_stacks = training_stacks(profile, config, device), load_stacks(profile, config, split)
         try:
             lock = hold(folder / LOCK, PATIENCE)

@@ -55,7 +55,7 @@ def test_figures_and_tables_of_photographs_are_kept_apart(monkeypatch, tmp_path)
     simulated, photographs = (
         {path.name for path in render.section_notebooks(notebooks, data)} for data in ("simulated", "learnaf")
     )
-    sections = {"table_a", "figure_b", "table_b", "table_c", "frontiers", "training_length"}
+    sections = {"table_a", "figure_b", "whole_stack", "table_b", "table_c", "frontiers", "training_length"}
     assert {f"{name}.ipynb" for name in sections} == photographs < simulated
 
 

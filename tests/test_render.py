@@ -67,7 +67,7 @@ def test_published_results_are_drawn_in_place_and_drawing_again_changes_nothing(
 
 @pytest.mark.slow
 def test_every_section_is_drawn_from_stored_runs_in_a_minute(tmp_path):
-    sections = ["table_a", "table_b", "table_c", "figure_b", "frontiers", "training_length"]
+    sections = ["table_a", "table_b", "table_c", "figure_b", "whole_stack", "frontiers", "training_length"]
     fake.copy_project(tmp_path, LAPTOP, sections)
     names = [name for name in plan.targets() if name not in ("figures", "all-figures", "weights", "backbones")]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}

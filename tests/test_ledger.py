@@ -109,9 +109,7 @@ def test_the_readme_gives_verdicts_by_reference_alone():
 
 
 # Claims whose runs are still to come: exempt until then, and only until then.
-AWAITING_RUNS = {
-    "l2a-fcl-steadier", "l2a-fcl-steadier-everywhere", "l2a-fcl-improves-accuracy", "l2a-fcl-keeps-accuracy",
-    "l2a-hunting-rarer", "l2a-frames-settle-the-hardest", "longer-training"}
+AWAITING_RUNS = {"longer-training"}
 
 
 def test_the_committed_ledger_is_that_of_the_committed_results():

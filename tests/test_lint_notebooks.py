@@ -16,7 +16,7 @@ TEACHING = [*LESSONS, *sorted(FOLDER.glob("0[0-9][a-z]_*.ipynb"))]  # with what 
 SOLUTIONS = sorted((FOLDER / "solutions").glob("*.ipynb"))
 TEMPLATES = {"train", "evaluate"}
 # Drawn from published runs that are still to come: exempt until then, and only until then.
-AWAITING_RESULTS = {"figure_b", "hunting_curves", "training_length", "whole_stack"}
+AWAITING_RESULTS = {"training_length", "whole_stack"}
 CHECKED = sorted(path for path in FOLDER.rglob("[!.]*.ipynb") if path.stem not in TEMPLATES)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PRIVATE = r" at 0x|site-packages|/(?:home|Users|root|tmp|work)/|it/s|█|Warning"
@@ -82,7 +82,7 @@ def test_templates_hold_no_outputs_and_so_are_not_compared(path):
 def test_kernel_and_size(path):
     notebook = nbformat.read(path, as_version=4)
     assert notebook.metadata.kernelspec.name == "python3" and "widgets" not in notebook.metadata
-    assert path.stat().st_size < 3e6, "too large for a page: fewer or smaller pictures"  # the corner cases need 2.3 MB
+    assert path.stat().st_size < 3.5e6, "too large for a page: fewer or smaller pictures"  # Figures G to N need 3.3 MB
 
 
 # Thinness

@@ -264,7 +264,7 @@ def show_slices(panels: Sequence[Axes], slices: np.ndarray, indices: Sequence[in
     for panel, image, index in zip(panels, slices, indices, strict=True):
         panel.imshow(image, cmap="gray", vmin=low, vmax=high)
         panel.set(xticks=[], yticks=[])
-        panel.spines[:].set_visible(False)
+        panel.spines[:].set(visible=True, color=QUIET, linewidth=0.5)  # a patch may be white to its edges
         place = dict(transform=panel.transAxes, va="top", fontsize=9, fontweight="bold")
         outline = [withStroke(linewidth=1.5, foreground="white")]
         panel.text(0.05, 0.95, str(index), color="#FF2020", path_effects=outline, **place)

@@ -17,6 +17,7 @@ from fcl.config import Config
 from fcl.lab import plan
 from fcl.models import parse_setting
 from fcl.records import runs, writing
+from fcl.records.experiments import groups, read_experiment
 from fcl.scenes import CATEGORIES
 from fcl.training import Predictions
 
@@ -90,6 +91,6 @@ if __name__ == "__main__":
     writing.provenance = lambda **machine: dict.fromkeys(("code", "versions", "machine", "peak_memory_mb", "finished"))
     profile, seeds, *names = sys.argv[1:]
     pairs = [(config, weights.name) for name in names for seed in plan.read_seeds(seeds)
-             for config, methods in plan.groups(plan.read_experiment(name, profile), profile, seed)
+             for config, methods in groups(read_experiment(name, profile), profile, seed)
              for _, weights in runs.resolve_methods(", ".join(methods), profile, config.model, config.setting)]
     write_runs(runs.project_root() / "results" / profile / "simulated", profile, pairs)

@@ -8,9 +8,8 @@ import yaml
 from tiny import CHOSEN, ROOT, make_project, store
 
 from fcl.config import Config
-from fcl.lab import plan
 from fcl.metrics import mae, msd_star
-from fcl.records import evidence, writing
+from fcl.records import evidence, experiments, writing
 from fcl.records.results import load_predictions
 from fcl.records.runs import ResultsError
 
@@ -22,7 +21,7 @@ WEIGHTS = {"baseline": {}, "kld2": {"lambda_kld": 2.0}}
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     make_project(tmp_path, monkeypatch)
-    for module in (evidence, plan):
+    for module in (evidence, experiments):
         monkeypatch.setattr(module, "project_root", lambda: tmp_path)
     unknown = dict.fromkeys(("code", "versions", "machine", "peak_memory_mb", "finished"))
     monkeypatch.setattr(writing, "provenance", lambda **machine: unknown)  # without asking git for each
@@ -134,5 +133,5 @@ def test_frontiers_are_read_seed_by_seed(root):
 
 def test_experiments_name_what_they_render():
     for path in (ROOT / "experiments").glob("*.yml"):
-        entry = plan.read_experiment(path.stem, "laptop")
+        entry = experiments.read_experiment(path.stem, "laptop")
         assert "renders" not in entry or {"data", "seeds"} <= set(entry), path

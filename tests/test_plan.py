@@ -8,6 +8,7 @@ import pytest
 
 from fcl.audit import claims
 from fcl.lab import plan
+from fcl.records import experiments
 
 RUNS = "runs/smoke/simulated"
 
@@ -62,7 +63,7 @@ def test_experiments_that_share_a_group_share_its_notebook():
 
 def expand(**keys):
     shared = {"data": "simulated", "model": "afpe", "focal_indices": 4}
-    return [(config, methods) for config, methods in plan.groups(shared | keys, "laptop", 5)]
+    return [(config, methods) for config, methods in experiments.groups(shared | keys, "laptop", 5)]
 
 
 def test_lists_are_combined_parts_override_and_grids_add_methods():
@@ -90,8 +91,8 @@ def test_published_seeds_are_those_that_each_experiment_names():
 def made(profile, names):
     """(config, weights) of every run that these experiments make with their published seeds."""
     for name in names:
-        entry = plan.read_experiment(name, profile)
-        for config, methods in plan.groups(entry, profile, 0):
+        entry = experiments.read_experiment(name, profile)
+        for config, methods in experiments.groups(entry, profile, 0):
             configs = [replace(config, seed=seed) for seed in entry["seeds"]]
             yield from itertools.product(configs, methods)
 

@@ -1,16 +1,14 @@
-"""Stored predictions of planned runs: all there or named, networks found, means as texts."""
+"""Stored predictions of planned runs: all there or named, and networks found."""
 
 from types import SimpleNamespace
 
 import fake
 import numpy as np
-import pandas as pd
 import pytest
 
 from fcl.records import runs, stored
 from fcl.records.results import load_predictions
 from fcl.records.runs import ResultsError, parse_weights
-from fcl.stats import interval
 
 PLAN = {"data": "simulated", "model": "afpe", "settings": ["D1", "D5"], "methods": ["baseline", "fcl"],
         "focal_indices": 4, "seeds": [0, 1]}
@@ -61,10 +59,3 @@ def test_a_network_is_the_checkpoint_or_the_kept_one_of_that_seed_or_named(folde
     checkpoint.touch()
     seeds[checkpoint] = 0
     assert stored.trained_network(folder, row).path == checkpoint
-
-
-def test_means_over_seeds_as_texts_in_the_order_of_the_rows():
-    rows = pd.DataFrame({"method": ["b", "b", "a"], "x": [1.0, 2.0, 3.0], "y": [1.0, np.nan, 0.5]})
-    table = stored.over_seeds(rows, ["method"], {"x": 2, "y": 1})
-    assert table.index.tolist() == ["b", "a"]
-    assert table.x.tolist() == [f"1.50 ± {interval([1, 2])[1]:.2f}", "3.00"] and table.y.tolist() == ["–", "0.5"]

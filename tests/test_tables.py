@@ -9,6 +9,7 @@ import scipy.stats
 
 from fcl.records.runs import METHODS
 from fcl.report import tables
+from fcl.stats import interval
 
 SETTINGS = ["D1", "I1"]
 
@@ -158,6 +159,13 @@ def test_rank_correlation_is_that_of_the_orders():
     table["msd_star_paper"], table["tv_paper"] = [1.0, 3.0, 2.0, np.nan], np.nan
     found = tables.rank_correlation(table)
     assert found[["MAE", "RMSE", "MSD*"]].tolist() == pytest.approx([1, -1, -1]) and np.isnan(found["TV"])
+
+
+def test_means_over_seeds_as_texts_in_the_order_of_the_rows():
+    rows = pd.DataFrame({"method": ["b", "b", "a"], "x": [1.0, 2.0, 3.0], "y": [1.0, np.nan, 0.5]})
+    table = tables.over_seeds(rows, ["method"], {"x": 2, "y": 1})
+    assert table.index.tolist() == ["b", "a"]
+    assert table.x.tolist() == [f"1.50 ± {interval([1, 2])[1]:.2f}", "3.00"] and table.y.tolist() == ["–", "0.5"]
 
 
 def test_noise_is_the_scatter_of_the_baseline_over_seeds():

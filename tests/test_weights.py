@@ -6,8 +6,8 @@ import yaml
 from tiny import ROOT, make_project
 
 from fcl.lab import weights
-from fcl.lab.plan import parts
 from fcl.lab.weights import candidates, choose, chosen_entries, write_weights
+from fcl.records.experiments import parts
 from fcl.records.runs import READOUTS, Weights, chosen_readout, chosen_weights
 
 AFPE, L2A, L2A_FRAMES = parts(yaml.safe_load((ROOT / "experiments" / "weight_selection.yml").read_text()))

@@ -16,6 +16,7 @@ from fcl.bench import plain
 from fcl.bench.measure import Measurement, clock, limits, together
 from fcl.config import Config
 from fcl.lab import plan
+from fcl.records.experiments import groups, read_experiment
 from fcl.rendered import RenderedStacks
 from fcl.simulator import SPLITS, simulate_stacks
 from fcl.training import _Run
@@ -86,7 +87,7 @@ def iterations(profile: str, model: str, experiments: Sequence[str] = SUPPLEMENT
     """Iterations of one seed of some experiments, by setting; a trunk counts once."""
     groups: dict[Config, set[str]] = {}
     for name in experiments:
-        for config, methods in plan.groups(plan.read_experiment(name, profile), profile, seed=0):
+        for config, methods in groups(read_experiment(name, profile), profile, seed=0):
             if config.model == model:
                 groups.setdefault(config, set()).update(methods)
     total: dict[str, int] = {}

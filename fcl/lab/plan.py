@@ -1,22 +1,20 @@
 """What there is to do: the notebooks of a target, as both the Snakefile and its starter need them."""
 
-import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fcl.config import Config
 from fcl.lab.weights import candidates
 from fcl.models import MODELS, parse_setting
-from fcl.records.runs import Weights, closest, project_root, renders_while_training, resolve_methods, run_folder
-from fcl.report.tables import experiment
+from fcl.records.experiments import groups, parts, read_experiment
+from fcl.records.runs import closest, project_root, renders_while_training, resolve_methods, run_folder
 
 FIGURES = ("table_a",)  # the experiments of `figures`; `all-figures` runs every one that renders something
 SELECTION = "weight_selection"
 PUBLISHED = "published"  # stands for the seeds that each experiment names
-AXES = ("model", "settings", "focal_indices", "length", "consistency_start", "pairing")
 PHOTOGRAPHS = "data/learnaf/center/report.txt"  # written when `make learnaf` has gone through
 # What decides simulated stacks.
 CODE = tuple(f"fcl/{name}.py" for name in ("optics", "scenes", "simulator", "stacks", "randomness"))
@@ -54,37 +52,6 @@ class Job:
         shared = self.config.trunk_iterations
         iterations = shared + (self.config.iterations - shared) * len(self.weights)
         return round(iterations * (5 + parse_setting(self.config.setting).frames) * self.config.width**2)
-
-
-def read_experiment(name: str, profile: str, data: str = "") -> dict[str, Any]:
-    """experiments/<name>.yml with a profile's exceptions put in, on other `data` where these are named."""
-    plan = experiment(project_root() / "experiments" / f"{name}.yml", profile)
-    return plan | ({"data": data} if data else {})
-
-
-def parts(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """An experiment, or each of its `parts`, in which some keys have other values."""
-    common = {key: value for key, value in plan.items() if key != "parts"}
-    return [common | part for part in plan.get("parts", [{}])]
-
-
-def groups(plan: Mapping[str, Any], profile: str, seed: int) -> Iterator[tuple[Config, list[str]]]:
-    """The groups of an experiment with one seed: what the runs of each share, and their methods.
-
-    A group for every combination of AXES, each of which may be one value or a list; `length` multiplies the
-    profile's iterations. `grid` adds methods: all combinations of its weights, such as
-    {msd: [0, 4], kld: [0, 2]}.
-    """
-    for part in parts(plan):
-        axes = {axis: part[axis] if isinstance(part[axis], list) else [part[axis]] for axis in AXES if axis in part}
-        grid = part.get("grid", {})
-        weights = [Weights(**dict(zip(grid, values))).name for values in itertools.product(*grid.values()) if grid]
-        methods = list(dict.fromkeys([*part.get("methods", []), *weights]))
-        for values in itertools.product(*axes.values()):
-            options = dict(zip(axes, values)) | {"data": part["data"], "seed": seed}
-            length = options.pop("length", 1)
-            config = Config.from_profile(profile, setting=options.pop("settings"), **options)
-            yield replace(config, iterations=length * config.iterations), methods
 
 
 def read_selection(profile: str, data: str = "") -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from fcl.frontiers import at_equal_msd_star, bias_and_variance
-from fcl.lab.plan import groups, read_experiment
 from fcl.metrics import evaluate
+from fcl.records.experiments import groups, read_experiment
 from fcl.records.results import load_predictions, read_results, test_labels
 from fcl.records.runs import ResultsError, group_name, project_root, resolve_methods
 

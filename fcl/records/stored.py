@@ -1,6 +1,6 @@
-"""Stored predictions of planned runs, and tables of what is computed from them."""
+"""Stored predictions of planned runs, and the networks that made them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,12 @@ from fcl.checkpoints import load_model
 from fcl.records.evidence import planned_results, predictions
 from fcl.records.results import load_record
 from fcl.records.runs import ResultsError
-from fcl.report.tables import plus_minus
-from fcl.stats import interval
 
 
 def stored_predictions(folder: Path, plan: Mapping[str, Any], profile: str, seeds: str) -> pd.DataFrame:
     """One row per run of a plan, as `fcl.records.results.read_results` gives them, with `method`, `run` and `argmax`.
 
-    plan: an experiment, as `fcl.lab.plan.read_experiment` gives it; seeds: "all", or as "0 1". argmax
+    plan: an experiment, as `fcl.records.experiments.read_experiment` gives it; seeds: "all", or as "0 1". argmax
     (stacks, starts) uint8. Raises ResultsError naming what is missing, and ValueError where weights are still to be chosen.
     """
     rows = planned_results(folder, plan, profile, seeds)
@@ -43,14 +41,3 @@ def trained_network(folder: Path, row: Any) -> nn.Module:
             return model
     raise ResultsError(f"{kept} is missing, or of another seed than {row.seed}: `make figures PROFILE={row.profile}` trains "
                        "it, `make publish` keeps it")
-
-
-def over_seeds(rows: pd.DataFrame, by: Sequence[str], digits: Mapping[str, int]) -> pd.DataFrame:
-    """Means over the rows (seeds) of each group, in the order of the rows, as texts: '1.76 ± 0.02', or '1.76' for one seed.
-
-    by: columns that make a group; digits: column -> decimals. The half width is that of the 95 % Student-t interval.
-    """
-    groups = rows.groupby(list(by), sort=False)
-    texts = {name: groups[name].agg(lambda values, places=places: plus_minus(*interval(values), places))
-             for name, places in digits.items()}
-    return pd.DataFrame(texts)

@@ -45,12 +45,6 @@ def paper_table(path: Path, name: str = "table_a") -> pd.DataFrame:
     return table.assign(seed="paper")
 
 
-def experiment(path: Path, profile: str) -> dict:
-    """What a table or figure runs: experiments/<name>.yml with the exceptions of that profile put in."""
-    plan = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    return plan | plan.get("profiles", {}).get(profile, {})
-
-
 def summarise(rows: pd.DataFrame, within: Sequence[str] = ("setting",)) -> pd.DataFrame:
     """Mean over seeds of each metric; `<metric>_half`, half its 95 % interval, is NaN for one seed.
 
@@ -144,6 +138,17 @@ def plus_minus(value: float, half: float, digits: int, sign: str = "") -> str:
     if pd.isna(value):
         return "–"
     return f"{value:{sign}.{digits}f}" + ("" if pd.isna(half) else f" ± {half:.{digits}f}")
+
+
+def over_seeds(rows: pd.DataFrame, by: Sequence[str], digits: Mapping[str, int]) -> pd.DataFrame:
+    """Means over the rows (seeds) of each group, in the order of the rows, as texts: '1.76 ± 0.02', or '1.76' for one seed.
+
+    by: columns that make a group; digits: column -> decimals. The half width is that of the 95 % Student-t interval.
+    """
+    groups = rows.groupby(list(by), sort=False)
+    texts = {name: groups[name].agg(lambda values, places=places: plus_minus(*interval(values), places))
+             for name, places in digits.items()}
+    return pd.DataFrame(texts)
 
 
 def in_words(change: Any) -> str:

@@ -51,6 +51,19 @@ def total_variation(predictions: ArrayLike) -> float:
     return float(np.abs(np.diff(predictions, axis=1)).mean()) if predictions.shape[1] > 1 else float("nan")
 
 
+def constant_answer(labels: ArrayLike) -> tuple[float, float]:
+    """MAE and RMSE of one answer for all samples, the median label: the bar for having learnt anything at all.
+
+    No other constant has a lower MAE. The median of an even number of labels may lie between two indices.
+
+    >>> constant_answer([10, 20, 24])
+    (4.666666666666667, 6.2182527020592095)
+    """
+    labels = _integers("labels (stacks,)", labels, axes=1)
+    away = labels - np.median(labels)
+    return float(np.abs(away).mean()), float(np.sqrt(np.square(away).mean()))
+
+
 def evaluate(predictions: ArrayLike, labels: ArrayLike) -> dict[str, float]:
     """All metrics by name: mae, rmse, msd_star, tv, within0, within1, within2, within4.
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_1samp, ttest_rel
 
 from fcl.config import Config
 from fcl.records import runs, writing
@@ -198,3 +198,14 @@ def test_the_notebook_prints_the_answer_that_the_runs_give(tmp_path, monkeypatch
     assert not any(output.get("name") == "stderr" for output in outputs)
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"divergences.csv"} | {
         f"divergences_{name}.{kind}" for name in ("pull", "msd_star") for kind in ("pdf", "png", "json")}
+
+
+def test_pooled_differences_have_trunks_as_units():
+    rows = made_up(["kld1", "kld4", "jsd8", "jsd32"], settings=("D1", "I1"))
+    found = divergences.pooled(rows, 8)
+    by_run = rows.set_index(["setting", "seed", "weights"]).mae.unstack()
+    trunks = (by_run.jsd8 - by_run.kld1 + by_run.jsd32 - by_run.kld4) / 2
+    low, high = ttest_1samp(trunks, 0).confidence_interval()
+    assert (found["units"], found["mae"], found["mae_half"]) == pytest.approx((6, trunks.mean(), (high - low) / 2))
+    with pytest.raises(ValueError, match="no JSD has 3 times"):
+        divergences.pooled(rows, 3)

@@ -131,6 +131,16 @@ def test_frontiers_are_read_seed_by_seed(root):
     assert np.allclose(found[["msd_star", "treatment"]], halfway)  # between two points, the middle
 
 
+def test_runs_that_one_fixed_answer_beats_are_named(root):
+    fill(seeds=(0, 1))
+    rows = evidence.planned_results(root / "runs/laptop/simulated", PLAN, "laptop")
+    labels = evidence.labels_of(rows)
+    bar = min(mae(np.full((len(labels), 1), answer), labels) for answer in range(49))
+    assert evidence.constant_answer(labels)[0] == pytest.approx(bar)
+    rows["mae"] = np.linspace(bar - 1, bar, len(rows))
+    assert evidence.beaten_by_a_constant(rows).index.tolist() == [len(rows) - 1]
+
+
 def test_experiments_name_what_they_render():
     for path in (ROOT / "experiments").glob("*.yml"):
         entry = experiments.read_experiment(path.stem, "laptop")

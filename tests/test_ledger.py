@@ -34,6 +34,17 @@ def test_the_deciding_test_is_the_weakest_or_what_contradicts():
     assert ledger.deciding_test(RESULT | {"tests": []}) is None
 
 
+def test_a_contradicted_claim_says_whether_the_effect_is_small_or_the_other_way_round():
+    higher = TEST | {"direction": "higher"}
+    for test, words in ((TEST | {"low": -0.01, "high": 0.02}, "claimed lower by 5.0 % (less than that)"),
+                        (TEST | {"low": 0.01, "high": 0.02}, "claimed lower by 5.0 % (the other way round)"),
+                        (higher | {"low": -0.02, "high": 0.01}, "claimed higher by 5.0 % (less than that)"),
+                        (higher, "claimed higher by 5.0 % (the other way round)"),
+                        (TEST | {"direction": "not_higher"}, "claimed not higher by 5.0 %, visible")):
+        assert words in ledger.evidence(RESULT | {"verdict": CONTRADICTED, "tests": [test]})
+    assert "(" not in ledger.evidence(RESULT)
+
+
 def test_the_terminal_s_table_fits_and_says_everything():
     partial = {"verdict": INCONCLUSIVE, "reason": "1 of 2 seeds are missing", "seeds": [0], "evidence": "partial"}
     without = {"tests": [], "seeds": [], "runs": [], "verdict": UNTESTABLE}
@@ -60,6 +71,11 @@ def test_quotes_come_from_tables_by_reference(tmp_path):
                                  "other.csv id=one: mae": "no other.csv", "one": "write <file>.csv"}.items():
         with pytest.raises(ValueError, match=complaint):
             quotes.requoted(text.format(reference), tmp_path)
+    ledger.write([RESULT | {"tests": [TEST, TEST | {"of": "D2 kld4", "effect": 0.2}]}], tmp_path)
+    assert quotes.quote('claims.csv id=one of="D2 kld4": effect .2f', tmp_path) == "0.20"
+    with pytest.raises(ValueError, match="2 rows of claims.csv fit"):
+        quotes.quote("claims.csv id=one: effect", tmp_path)
+    assert quotes.quote("claims.csv id=one: verdict", tmp_path) == SUPPORTED  # the same in both
     block = quotes.requoted("<!-- quote claims --><!-- end -->", tmp_path)
     assert "| it is so (`one`) | supported | msd_star D1 -10.0 % [-18.1, -4.9]" in block
 

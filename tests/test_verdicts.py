@@ -173,7 +173,7 @@ def test_primary_claims_must_pass_holm_together(folder):
     assert alone["verdict"] == "supported" and 0.025 < alone["p_support"] < 0.05
     both = judge(folder, primary, primary)
     assert [result["verdict"] for result in both] == ["inconclusive"] * 2
-    assert "not among 2 primary claims" in both[0]["reason"]
+    assert "correction for 2" in both[0]["reason"]
     assert both[0]["p_support"] == pytest.approx(2 * alone["p_support"])
 
 
@@ -315,3 +315,10 @@ def test_exploratory_runs_are_shown_and_do_not_decide(folder, monkeypatch):
     (result,) = judge(folder, {})
     assert (result["verdict"], result["would_be"], result["evidence"]) == ("inconclusive", "supported", "exploratory")
     assert "trained before the claim was written down" in result["reason"]
+
+
+def test_a_control_that_is_a_number_or_a_multiple_is_named():
+    bars = {claim.id: verdicts._bar(claim) for claim in claims.load_claims() if claim.pairs}
+    assert {name: bar for name, bar in bars.items() if bar} == {
+        "near-errs-far": "against 0", "hunting-nearly-gone": "against 0.1 x the control",
+        "wrong-at-truth-suffices": "against 0.5"}

@@ -72,6 +72,14 @@ def claimed(test: Mapping[str, Any]) -> str:
     return f"{direction}{by if margin else ''}"
 
 
+def falls_short(test: Mapping[str, Any]) -> str:
+    """How a contradicted "lower" or "higher" fails: the effect is the other way round, or may be there but less than claimed."""
+    if test["direction"] not in ("lower", "higher"):
+        return ""
+    there = test["low"] < 0 if test["direction"] == "lower" else test["high"] > 0
+    return " (less than that)" if there else " (the other way round)"
+
+
 def visible_from(test: Mapping[str, Any]) -> str:
     """The smallest effect that so many seeds would have seen with a probability of 80 %, in the direction claimed."""
     downwards = test["direction"].endswith("lower") and test["detectable"] is not None
@@ -90,10 +98,11 @@ def evidence(result: Mapping[str, Any]) -> str:
     """The deciding test in words, and why there is no verdict where there is none."""
     test, parts = deciding_test(result), []
     if test:
-        place = "strongest" if CONTRADICTED in (result["verdict"], result["would_be"]) else "weakest"
+        contradicted = CONTRADICTED in (result["verdict"], result["would_be"])
+        place, short = ("strongest", falls_short(test)) if contradicted else ("weakest", "")
         among = f" ({place} of {len(result['tests'])} tests)" if len(result["tests"]) > 1 else ""
         name = f"{test['metric']} {test['of']}".strip()
-        parts += [f"{name} {shown(test)}, claimed {claimed(test)}, visible from {visible_from(test)}{among}"]
+        parts += [f"{name} {shown(test)}, claimed {claimed(test)}{short}, visible from {visible_from(test)}{among}"]
     parts += [result["reason"]] if result["reason"] else []
     parts += [f"taken alone, these runs: {result['would_be']}"] if result["would_be"] else []
     return "; ".join(parts)

@@ -4,14 +4,15 @@
     <!-- quote table_a.csv setting=D1 method=fcl: mae .2f -->2.31<!-- end -->
     <!-- quote claims -->the verdicts, as a block<!-- end -->
 
-show only what stands between the two comments: of the rows of that CSV file in figures/ where the columns have these
-values, the first one's value in the column named last, in a Python format where one is given. `refresh` writes it anew
-(`make claims`), and a test compares.
+show only what stands between the two comments: of the row of that CSV file in figures/ where the columns have these
+values (in quotes, those with spaces), the value in the column named last, in a Python format where one is given. `refresh`
+writes it anew (`make claims`), and a test compares.
 """
 
 import csv
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def quote(reference: str, folder: Path) -> str:
     path = folder / match["file"]
     if not path.exists():
         raise ValueError(f"quote {reference!r}: there is no {path.name} in {folder.name}/")
-    wanted = dict(part.split("=", 1) for part in match["where"].split())
+    wanted = dict(part.split("=", 1) for part in shlex.split(match["where"]))
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     unknown = {*wanted, match["column"]} - set(rows[0])
@@ -44,13 +45,19 @@ def quote(reference: str, folder: Path) -> str:
     if not found:
         what = f"columns {', '.join(sorted(unknown))}" if unknown else "such row"
         raise ValueError(f"quote {reference!r}: {path.name} has no {what}")
-    value = found[0][match["column"]]
+    value, *others = dict.fromkeys(row[match["column"]] for row in found)
+    if others:
+        raise ValueError(f"quote {reference!r}: {len(found)} rows of {path.name} fit, with different values: say which")
     return format(float(value), match["format"]) if match["format"] else value
 
 
 def block(results: Sequence[dict[str, Any]]) -> str:
     """The ledger in a few lines of Markdown: how many, every primary claim, and whatever is contradicted."""
-    lines = [summary(results), "", "| primary claim | verdict | evidence | runs | the paper's own table |", "|---|---|---|---|---|"]
+    ours = sum(result["where"].startswith("ours") for result in results)
+    lines = [f"{summary(results)} {ours} of them are ours: rivals and controls that the paper leaves out. *{CONTRADICTED.capitalize()}* is "
+             "what is the other way round, absent, or less than was called worth the name beforehand; the evidence says which "
+             "([the rules](notebooks/claims.ipynb)). Only the primary claims are corrected for being many.", ""]
+    lines += ["| primary claim | verdict | evidence | runs | the paper's own table |", "|---|---|---|---|---|"]
     lines += [f"| {result['claim']} (`{result['id']}`) | {result['verdict']} | {evidence(result)} | "
               f"[{len(result['runs'])}](notebooks/claims.ipynb) | {result['paper']} |" for result in results if result["primary"]]
     others = [result for result in results if not result["primary"] and result["verdict"] == CONTRADICTED]

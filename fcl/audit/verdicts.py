@@ -64,7 +64,7 @@ def run_tests(claim: Claim, source: Stored | Printed, seeds: Sequence[Any], abov
         mine = table[table.metric == metric]
         for key, group in mine.groupby(by, sort=False) if by else [((), mine)]:
             values = group.groupby(unit).effect.agg(lambda of_unit: of_unit.mean(skipna=False)).to_numpy()
-            test = {"metric": metric, "of": " ".join(_label(claim, name, value) for name, value in zip(by, key))}
+            test = {"metric": metric, "of": " ".join(_label(claim, name, value) for name, value in zip(by, key)) or _bar(claim)}
             test |= {"direction": direction, "margin": margin, "n": len(values)}
             test["spoilt"] = next(iter(group.runs[~np.isfinite(group.effect)]), None)
             if test["spoilt"] is not None:
@@ -176,7 +176,7 @@ def judge_all(claims: Sequence[Claim], sources: Mapping[str, Stored], paper: Pri
         for result, p in zip(primary, adjusted, strict=True):
             result[name] = float(p)
             if result["verdict"] == verdict and p > LEVEL:
-                reason = f"{verdict} alone, but not among {len(primary)} primary claims"
+                reason = f"{verdict} if it were the only primary claim, not with Holm's correction for {len(primary)}"
                 result |= {"verdict": INCONCLUSIVE, "reason": reason}
     return results
 
@@ -196,6 +196,14 @@ def _label(claim: Claim, name: str, value: Any) -> str:
               if len({str(pair[side].get(key)) for pair in claim.pairs}) > 1] for side in (0, 1)]
     others = [word for word in sides[1] if word not in sides[0]]
     return " ".join(sides[0] + ["against"] * bool(others) + others)
+
+
+def _bar(claim: Claim) -> str:
+    """What is compared with, where that is a number or a multiple."""
+    control = claim.pairs[0][1]
+    if "value" in control:
+        return f"against {control['value']:g}"
+    return f"against {control['times']:g} x the control" if "times" in control else ""
 
 
 def _chosen(record: Mapping[str, Any], commit: str | None) -> dict[str, str]:

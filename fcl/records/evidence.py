@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fcl.frontiers import at_equal_msd_star, bias_and_variance
-from fcl.metrics import evaluate
+from fcl.metrics import constant_answer, evaluate
 from fcl.records.experiments import groups, read_experiment
 from fcl.records.results import load_predictions, read_results, test_labels
 from fcl.records.runs import ResultsError, group_name, project_root, resolve_methods
@@ -92,6 +92,11 @@ def predictions(rows: pd.DataFrame, name: str = "argmax") -> list[np.ndarray]:
 def labels_of(rows: pd.DataFrame) -> np.ndarray:
     """The true indices (stacks,) of the stacks that these runs were scored on."""
     return test_labels(Path(rows.path.iloc[0]).parents[1])[0]
+
+
+def beaten_by_a_constant(rows: pd.DataFrame) -> pd.DataFrame:
+    """The runs whose MAE is no lower than that of the median label for every stack: they have learnt little that helps."""
+    return rows[rows.mae >= constant_answer(labels_of(rows))[0]]
 
 
 def scored_again(rows: pd.DataFrame, answers: Iterable[np.ndarray]) -> pd.DataFrame:

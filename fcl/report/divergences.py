@@ -7,8 +7,9 @@ strengths. Here the two meet at equal weight, at matched pull (JSD with 8 times 
 Every difference is JSD minus Jeffreys, seed by seed; entropy is in nats, the metrics are in focal indices.
 """
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -69,18 +70,38 @@ def at_ratio(rows: pd.DataFrame, ratio: float) -> pd.DataFrame:
     both), and of each of VALUES the mean difference and `<value>_half`, half its 95 % interval, NaN for one seed.
     """
     records = []
+    for setting, both in _pairs(rows, ratio):
+        names = {term: both[f"weights_{term}"].iloc[0] for term in TERMS}
+        values = {value: (both[f"{value}_jsd"], both[f"{value}_kld"]) for value in VALUES}
+        records.append({"setting": setting, **names, "seeds": len(both), **_differences(values)})
+    return pd.DataFrame(records)
+
+
+def pooled(rows: pd.DataFrame, ratio: float) -> dict[str, float]:
+    """JSD minus Jeffreys over all stored pairs of weights with that ratio together, as one mean and interval per value.
+
+    The unit is a trunk, a (setting, seed), whose pairs are averaged first. Keys: units, how many, and VALUES as in
+    `at_ratio`. Raises ValueError where no pair is stored.
+    """
+    parts = [pd.DataFrame({"setting": setting, "seed": both.seed}
+                          | {value: both[f"{value}_jsd"] - both[f"{value}_kld"] for value in VALUES})
+             for setting, both in _pairs(rows, ratio)]
+    if not parts:
+        raise ValueError(f"no JSD has {ratio:g} times the weight of a stored Jeffreys")
+    units = pd.concat(parts).groupby(["setting", "seed"])[list(VALUES)].mean()
+    return {"units": len(units), **{key: number for value in VALUES
+                                    for key, number in zip((value, f"{value}_half"), interval(units[value]))}}
+
+
+def _pairs(rows: pd.DataFrame, ratio: float) -> Iterator[tuple[str, pd.DataFrame]]:
+    """(setting, a row for each seed with both) of every stored pair of weights with that ratio."""
     for setting, part in rows.groupby("setting"):
         kld, jsd = (dict(list(part[part.term == term].groupby("weight"))) for term in TERMS)
-        for weight in kld:
-            partner = [other for other in jsd if np.isclose(other, ratio * weight)]
-            if not partner:
-                continue
-            both = kld[weight].merge(jsd[partner[0]], on="seed", suffixes=("_kld", "_jsd"))
-            if len(both):
-                names = {term: both[f"weights_{term}"].iloc[0] for term in TERMS}
-                values = {value: (both[f"{value}_jsd"], both[f"{value}_kld"]) for value in VALUES}
-                records.append({"setting": setting, **names, "seeds": len(both), **_differences(values)})
-    return pd.DataFrame(records)
+        for weight, other in itertools.product(kld, jsd):
+            if np.isclose(other, ratio * weight):
+                both = kld[weight].merge(jsd[other], on="seed", suffixes=("_kld", "_jsd"))
+                if len(both):
+                    yield setting, both
 
 
 def at_equal_consistency(rows: pd.DataFrame) -> pd.DataFrame:
@@ -186,7 +207,7 @@ def figure(rows: pd.DataFrame, over: str) -> Figure:
                 if over == "pull":
                     panel.set_xscale("log", base=2)
                     panel.xaxis.set_major_formatter("{x:g}")
-                panel.set_xlabel("weight, JSD / 8" if over == "pull" else "change of MSD*")
+                panel.set_xlabel("weight (JSD: weight / 8)" if over == "pull" else "change of MSD*")
             panels[0].set_ylabel(f"{setting}, change")
         drawing.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return drawing

@@ -141,7 +141,7 @@ class Stored:
 
 
 class Printed:
-    """The paper's Tables A, B and C (experiments/paper.yml). Its tables have no other starts or stacks than all."""
+    """The paper's Tables A, B and C (experiments/paper.yml): all starts of a row and all stacks, whatever a claim asks for."""
 
     profile = "paper"
 

@@ -15,8 +15,6 @@ LESSONS = sorted(FOLDER.glob("0[0-9]_*.ipynb"))
 TEACHING = [*LESSONS, *sorted(FOLDER.glob("0[0-9][a-z]_*.ipynb"))]  # with what belongs to a lesson, which has no exercises
 SOLUTIONS = sorted((FOLDER / "solutions").glob("*.ipynb"))
 TEMPLATES = {"train", "evaluate"}
-# Drawn from published runs that are still to come: exempt until then, and only until then.
-AWAITING_RESULTS = {"whole_stack"}
 CHECKED = sorted(path for path in FOLDER.rglob("[!.]*.ipynb") if path.stem not in TEMPLATES)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PRIVATE = r" at 0x|site-packages|/(?:home|Users|root|tmp|work)/|it/s|█|Warning"
@@ -53,10 +51,6 @@ def is_setup(cell):
 @each(CHECKED)
 def test_outputs_are_there_and_can_be_compared(path):
     _, code = read(path)
-    name = path.relative_to(FOLDER).with_suffix("").as_posix()
-    if name in AWAITING_RESULTS:
-        assert not has_outputs(path), f"{name} has its results: take it off the list of those that wait"
-        pytest.skip("waits for published results")
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     for cell in code:
         slider = calls(cell, "interact")

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fcl.records.experiments import read_experiment
 from fcl.records.runs import METHODS
-from fcl.report.tables import METRICS, experiment, paper_table
+from fcl.report.tables import METRICS, paper_table
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SETTINGS = [view + str(frames) for view in "DI" for frames in range(1, 6)]
@@ -81,9 +82,9 @@ def test_what_the_text_says_of_the_tables_holds():
 
 
 def test_the_plan_of_table_a_is_the_paper_s_table():
-    plan = experiment(EXPERIMENTS / "table_a.yml", "laptop")
+    plan = read_experiment("table_a", "laptop")
     assert plan["settings"] == SETTINGS and tuple(plan["methods"]) == METHODS and plan["focal_indices"] == 4
-    smoke = experiment(EXPERIMENTS / "table_a.yml", "smoke")
+    smoke = read_experiment("table_a", "smoke")
     assert smoke["settings"] == ["D1", "D2", "I1"] and smoke["methods"] == plan["methods"]
 
 

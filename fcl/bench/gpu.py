@@ -85,13 +85,13 @@ def steps(profile: str, device: str, count: int) -> Callable[[], None]:
 
 def iterations(profile: str, model: str, experiments: Sequence[str] = SUPPLEMENT) -> dict[str, int]:
     """Iterations of one seed of some experiments, by setting; a trunk counts once."""
-    groups: dict[Config, set[str]] = {}
+    runs: dict[Config, set[str]] = {}
     for name in experiments:
         for config, methods in groups(read_experiment(name, profile), profile, seed=0):
             if config.model == model:
-                groups.setdefault(config, set()).update(methods)
+                runs.setdefault(config, set()).update(methods)
     total: dict[str, int] = {}
-    for config, methods in groups.items():
+    for config, methods in runs.items():
         shared = config.trunk_iterations
         branches = (config.iterations - shared) * len(methods)
         total[config.setting] = total.get(config.setting, 0) + shared + branches

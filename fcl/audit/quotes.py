@@ -54,9 +54,9 @@ def quote(reference: str, folder: Path) -> str:
 def block(results: Sequence[dict[str, Any]]) -> str:
     """The ledger in a few lines of Markdown: how many, every primary claim, and whatever is contradicted."""
     ours = sum(result["where"].startswith("ours") for result in results)
-    lines = [f"{summary(results)} {ours} of them are ours: rivals and controls that the paper leaves out. *{CONTRADICTED.capitalize()}* is "
-             "what is the other way round, absent, or less than was called worth the name beforehand; the evidence says which "
-             "([the rules](notebooks/claims.ipynb)). Only the primary claims are corrected for being many.", ""]
+    lines = [f"{summary(results)} {ours} of the claims are ours: rivals and controls that the paper leaves out. "
+             "*Contradicted* is what is the other way round, absent, or less than was called worth the name beforehand; the "
+             "evidence says which ([the rules](notebooks/claims.ipynb)). Only the primary claims are corrected for being many.", ""]
     lines += ["| primary claim | verdict | evidence | runs | the paper's own table |", "|---|---|---|---|---|"]
     lines += [f"| {result['claim']} (`{result['id']}`) | {result['verdict']} | {evidence(result)} | "
               f"[{len(result['runs'])}](notebooks/claims.ipynb) | {result['paper']} |" for result in results if result["primary"]]

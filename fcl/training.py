@@ -13,7 +13,7 @@ import functools
 import json
 import math
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -40,6 +40,7 @@ from fcl.losses import focal_consistency_loss, ordinal_loss
 from fcl.models import N, parse_setting
 from fcl.randomness import generator, torch_generator
 from fcl.records.provenance import code_state
+from fcl.replay import Replay
 from fcl.stacks import BatchSampler, FocalStacks
 
 __all__ = [
@@ -112,6 +113,7 @@ class _Run:
         kinds = {"cpu", self.device.type}
         self.dropout = {kind: torch_generator(config.seed, "dropout", device=kind).get_state()
                         for kind in kinds}
+        self.recorded: dict[bool, Replay] = {}  # on a GPU, `gradients` without and with the consistency loss
         self.curve: list[Step] = []
         self.seconds = 0.0
         self.code = code_state()  # of the trunk's first iteration, wherever the run goes on
@@ -146,29 +148,48 @@ class _Run:
         inputs = slices, torch.from_numpy(starts), positions, torch.from_numpy(self.stacks.labels[scenes])
         return tuple(values.to(self.device) for values in inputs)
 
+    @property
+    def joined(self) -> bool:
+        """Whether the consistency loss counts in the next step."""
+        return len(self.curve) >= self.config.trunk_iterations and any(self.config.lambdas.values())
+
     def losses(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. (9) in two scalars: the ordinal loss, and the consistency loss, 0 until it has joined."""
         config = self.config
         ordinal = ordinal_loss(logits, labels, config.temperature).mean()
-        if len(self.curve) < config.trunk_iterations or not any(config.lambdas.values()):
+        if not self.joined:
             return ordinal, torch.zeros_like(ordinal)
         grouped = logits.view(config.scenes, config.focal_indices, N)  # (B, N) -> (S, F, N)
         if config.pairing == "shuffled":
             grouped = shuffle_pairs(grouped)
         return ordinal, focal_consistency_loss(grouped, **config.lambdas).mean()
 
+    def gradients(self, slices: Tensor, starts: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
+        """The two losses (2,) of a mini-batch, forward and backward: the gradients are left with the parameters."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            logits = self.model(slices, starts, positions)
+        ordinal, consistency = self.losses(logits.float(), labels)
+        self.optimizer.zero_grad()
+        (ordinal + consistency).backward()
+        return torch.stack([ordinal.detach(), consistency.detach()])
+
+    def replay(self, inputs: Sequence[Tensor]) -> Replay:
+        """`gradients` as a GPU replays it, recorded at the first mini-batch and when the consistency loss joins."""
+        if self.joined not in self.recorded:
+            kept = [values.clone() for values in self.model.buffers()]
+            with torch.random.fork_rng(devices=[self.device]):
+                self.recorded = {self.joined: Replay(self.gradients, *inputs)}
+            for values, before in zip(self.model.buffers(), kept, strict=True):  # statistics of batch normalisation
+                values.copy_(before)
+        return self.recorded[self.joined]
+
     def step(self) -> Step:
         """One iteration: mini-batch, losses, gradients, update."""
         began, rate = perf_counter(), learning_rate(len(self.curve), self.config)
-        reduced = self.config.precision == "bfloat16"
-        *inputs, labels = self.batch()
+        inputs = self.batch()
+        work = self.gradients if self.device.type == "cpu" else self.replay(inputs)
         with self.own_dropout():
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
-                logits = self.model(*inputs)
-            ordinal, consistency = self.losses(logits.float(), labels)
-            self.optimizer.zero_grad()
-            (ordinal + consistency).backward()
-        parts = torch.stack([ordinal, consistency]).tolist()  # one transfer from the device
+            parts = work(*inputs).tolist()  # one transfer from the device
         step = Step(len(self.curve) + 1, sum(parts), *parts, rate)
         if not (math.isfinite(step.loss) and step.ordinal <= EXPLODED):
             raise TrainingDiverged(f"the loss of iteration {step.iteration} is {step.loss:.4g}, "

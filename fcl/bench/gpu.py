@@ -6,7 +6,7 @@
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -32,9 +32,15 @@ def paper(profile: str, **changes: object) -> Config:
     return replace(config, train_stacks=min(STACKS, config.train_stacks))
 
 
+@cache
+def rendered(count: int, patch: int, device: str) -> RenderedStacks:
+    """Stacks that all trainings here share, as their scenes take longest to make."""
+    return RenderedStacks(count, SPLITS["train"], patch, device)
+
+
 def run_of(config: Config, device: str, compiled: bool = False) -> _Run:
     """A training on rendered stacks."""
-    run = _Run(config, RenderedStacks(config.train_stacks, SPLITS["train"], config.patch, device), device)
+    run = _Run(config, rendered(config.train_stacks, config.patch, device), device)
     if compiled:
         run.model.compile()
     return run

@@ -100,13 +100,14 @@ Z_MAX = 256.0  # the camera's largest blur in the corner of the frame reaches 15
 
 @functools.cache
 def _bessel_table(device: str) -> Tensor:
-    """Rows (2 J1/z, J3/z, 2 J2/z^2, 0) at z = 0, 1/256, ...: one gather fetches everything a kernel needs.
+    """(2 J1/z, J3/z, 2 J2/z^2, 0) at z = 0, 1/256, ...; the four float32 count as one number, to be fetched at once.
 
     The odd term is kept divided by z once more: multiplied by the exact signed z it stays exact for small blurs.
     """
     z = np.arange(0, Z_MAX, Z_STEP)[1:]
     rows = np.stack([2 * jv(1, z) / z, jv(3, z) / z, 2 * jv(2, z) / z**2, 0 * z], 1)
-    return torch.tensor(np.concatenate([[[1, 0, 0.25, 0]], rows]), dtype=torch.float32, device=device)
+    values = torch.tensor(np.concatenate([[[1, 0, 0.25, 0]], rows]), dtype=torch.float32, device=device)
+    return values.view(torch.complex128)[:, 0]
 
 
 def view_slope(position: Tensor) -> Tensor:
@@ -151,7 +152,7 @@ class DualPixelLens:
         radius = diameter[..., None, None] / 2 * self.growth
         z = radius * self.frequency  # signed
         steps = (z.abs() / Z_STEP).round_().long()
-        rows = _bessel_table(str(diameter.device)).index_select(0, steps.flatten()).view(*steps.shape, 4)
+        rows = _bessel_table(str(diameter.device)).take(steps)[..., None].view(torch.float32)  # (B, k, h, w//2 + 1, 4)
         real = rows[..., 0] * self.mtf - rows[..., 1] * self.ring
         odd = rows[..., 2] * z
         common, split = odd * self.common, odd * self.split

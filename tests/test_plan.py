@@ -71,6 +71,8 @@ def test_lists_are_combined_parts_override_and_grids_add_methods():
     assert [(config.setting, config.iterations) for config, _ in found] == [
         ("D1", 600), ("D1", 1800), ("I1", 600), ("I1", 1800)]
     assert all(config.seed == 5 and methods == ["baseline"] for config, methods in found)
+    [(shorter, _)] = expand(settings=["D1"], length=0.07)
+    assert shorter.iterations == 42 and type(shorter.iterations) is int
     eight, grid = {"focal_indices": 8, "methods": ["kld1"]}, {"grid": {"msd": [0, 4], "kld": [0, 2]}}
     found = expand(settings=["D1"], parts=[eight, grid])
     assert [(config.focal_indices, methods) for config, methods in found] == [

@@ -39,4 +39,4 @@ def groups(plan: Mapping[str, Any], profile: str, seed: int) -> Iterator[tuple[C
             options = dict(zip(axes, values)) | {"data": part["data"], "seed": seed}
             length = options.pop("length", 1)
             config = Config.from_profile(profile, setting=options.pop("settings"), **options)
-            yield replace(config, iterations=length * config.iterations), methods
+            yield replace(config, iterations=round(length * config.iterations)), methods

@@ -60,6 +60,14 @@ def test_published_seeds_count_with_most_of_their_runs_others_with_every_run(roo
         complete(root, "0, 1")
 
 
+def test_seeds_are_found_where_every_group_is_of_another_length(root):
+    fill(seeds=[0, 3], iterations=1200)
+    longer = PLAN | {"length": 2}
+    assert evidence.complete_seeds(root / "runs/laptop/simulated", longer, "laptop") == [0, 3]
+    with pytest.raises(ResultsError, match="has no seed"):
+        complete(root)
+
+
 def test_no_seed_at_all_is_named_with_the_command(root):
     with pytest.raises(ResultsError, match="no seed with all .*make all-figures PROFILE=laptop"):
         complete(root)

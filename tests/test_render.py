@@ -144,3 +144,11 @@ def test_section_notebooks_are_known_by_their_parameters(tmp_path):
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
     assert render.section_notebooks(tmp_path) == [tmp_path / "b_section.ipynb"]
     assert fake.ROOT / "notebooks/table_a.ipynb" in render.section_notebooks(fake.ROOT / "notebooks")
+
+
+def test_a_notebook_of_another_profile_is_drawn_with_what_is_published_and_with_its_own():
+    def drawn(profile, source):
+        return {path.stem for path in render.section_notebooks(fake.ROOT / "notebooks", profile=profile, source=source)}
+
+    assert "backbones" in drawn("laptop", "results") & drawn("paper", "results") & drawn("paper", "runs")
+    assert drawn("laptop", "results") - {"backbones"} == drawn("laptop", "runs") == drawn("smoke", "runs")

@@ -43,9 +43,9 @@ def complete_seeds(folder: Path, plan: Mapping[str, Any], profile: str, wanted: 
     """
     if wanted != "all" and not all(text.isdigit() for text in wanted.split()):
         raise ValueError(f'seeds must be "all" or whole numbers as in "0 1", not {wanted!r}')
-    endings = {path.name.split("-seed")[-1] for path in Path(folder).glob("*-seed*")}
+    endings = {path.name.split("-seed")[-1].split("-")[0] for path in Path(folder).glob("*-seed*")}  # "0" of "0-shuffled" too
     complete = set()
-    for seed in (int(ending) for ending in endings if ending.isdigit()):  # not "0-shuffled"
+    for seed in (int(ending) for ending in endings if ending.isdigit()):
         runs = set(planned_runs(plan, profile, [seed]).run)
         there = sum((folder / f"{run}.json").exists() for run in runs)
         most = 0 if wanted != "all" else len(runs) / 2 if seed in plan["seeds"] else len(runs) - 1

@@ -25,10 +25,19 @@ def _defaults(notebook: Path) -> dict[str, str]:
     return {name: entry["default"].strip("\"'") for name, entry in declared.items()}
 
 
-def section_notebooks(folder: Path, data: str = "simulated") -> list[Path]:
-    """The notebooks of a folder that render a section of the supplement, by name. Of other data, those that can."""
+def section_notebooks(
+    folder: Path, data: str = "simulated", profile: str = "laptop", source: str = "results"
+) -> list[Path]:
+    """The notebooks of a folder that render a section of the supplement, by name. Of other data, those that can.
+
+    One whose default is another profile than the laptop's needs runs of that profile: it is left out where others are drawn,
+    except with all that is published.
+    """
     wanted = {"figures"} | ({"data"} if data != "simulated" else set())
-    return [path for path in sorted(folder.glob("*.ipynb")) if wanted <= set(_defaults(path))]
+    profiles = {"laptop", profile}
+    found = {path: _defaults(path) for path in sorted(folder.glob("*.ipynb"))}
+    return [path for path, declared in found.items() if wanted <= set(declared)
+            and (declared.get("profile", "laptop") in profiles or (profile, source) == ("laptop", "results"))]
 
 
 def render(
@@ -42,6 +51,8 @@ def render(
     wanted = {"profile": profile, "source": source, "seeds": seeds, "data": data}
     wanted["figures"] = os.path.relpath(figures, root)
     declared = _defaults(notebook)
+    if profile == "laptop":
+        del wanted["profile"]  # every notebook's default, but where another profile is all it shows
     wanted = {name: value for name, value in wanted.items() if name in declared}
     if not wanted.items() <= declared.items():
         execute(notebook, figures / notebook.name, wanted)
@@ -110,7 +121,8 @@ def main(arguments: list[str] | None = None) -> None:
         figures = output_folder(options.profile, options.source, options.out, options.data)
     except ValueError as error:
         parser.error(str(error))
-    sections = {path.stem: path for path in section_notebooks(project_root() / "notebooks", options.data)}
+    sections = {path.stem: path for path in section_notebooks(
+        project_root() / "notebooks", options.data, options.profile, options.source)}
     for name in set(options.only or ()) - set(sections):
         parser.error(f"{name!r} is no section notebook.{closest(name, sections)} There are {', '.join(sections)}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the notebooks share the cores, not each notebook all of them

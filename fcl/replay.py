@@ -21,15 +21,16 @@ class Replay:
 
     def __init__(self, work: Callable[..., Tensor], *inputs: Tensor) -> None:
         self.inputs = [value.clone() for value in inputs]
-        aside, main = torch.cuda.Stream(), torch.cuda.current_stream()
-        aside.wait_stream(main)
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UPS):
-                work(*self.inputs)
-        main.wait_stream(aside)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.result = work(*self.inputs)
+        with torch.cuda.device(inputs[0].device):
+            aside, main = torch.cuda.Stream(), torch.cuda.current_stream()
+            aside.wait_stream(main)
+            with torch.cuda.stream(aside):
+                for _ in range(WARM_UPS):
+                    work(*self.inputs)
+            main.wait_stream(aside)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph, stream=aside):
+                self.result = work(*self.inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """What `work` returns for these inputs."""

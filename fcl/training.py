@@ -176,9 +176,10 @@ class _Run:
     def replay(self, inputs: Sequence[Tensor]) -> Replay:
         """`gradients` as a GPU replays it, recorded at the first mini-batch and when the consistency loss joins."""
         if self.joined not in self.recorded:
+            self.recorded.clear()  # its memory serves the next one
             kept = [values.clone() for values in self.model.buffers()]
             with torch.random.fork_rng(devices=[self.device]):
-                self.recorded = {self.joined: Replay(self.gradients, *inputs)}
+                self.recorded[self.joined] = Replay(self.gradients, *inputs)
             for values, before in zip(self.model.buffers(), kept, strict=True):  # statistics of batch normalisation
                 values.copy_(before)
         return self.recorded[self.joined]
@@ -187,7 +188,7 @@ class _Run:
         """One iteration: mini-batch, losses, gradients, update."""
         began, rate = perf_counter(), learning_rate(len(self.curve), self.config)
         inputs = self.batch()
-        work = self.gradients if self.device.type == "cpu" else self.replay(inputs)
+        work = self.replay(inputs) if self.device.type == "cuda" else self.gradients
         with self.own_dropout():
             parts = work(*inputs).tolist()  # one transfer from the device
         step = Step(len(self.curve) + 1, sum(parts), *parts, rate)

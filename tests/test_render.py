@@ -11,6 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from fcl.lab import plan
+from fcl.lab.notebooks import NotebookFailed
 from fcl.records import writing
 from fcl.report import render
 
@@ -152,3 +153,15 @@ def test_a_notebook_of_another_profile_is_drawn_with_what_is_published_and_with_
 
     assert "backbones" in drawn("laptop", "results") & drawn("paper", "results") & drawn("paper", "runs")
     assert drawn("laptop", "results") - {"backbones"} == drawn("laptop", "runs") == drawn("smoke", "runs")
+
+
+@pytest.mark.parametrize("profile, where", [("laptop", "runs/rendering"), ("paper", "figures/paper")])
+def test_what_is_published_is_drawn_with_the_defaults_of_each_notebook(profile, where, monkeypatch):
+    def execute(notebook, page, parameters):
+        raise NotebookFailed(page.relative_to(fake.ROOT).as_posix(), sorted(parameters))
+
+    monkeypatch.setattr(render, "execute", execute)
+    folder = render.output_folder(profile, "results")
+    with pytest.raises(NotebookFailed) as found:
+        render.render(fake.ROOT / "notebooks/backbones.ipynb", profile, "results", folder)
+    assert found.value.args == (f"{where}/backbones.ipynb", [] if profile == "laptop" else ["figures", "profile", "seeds", "source"])

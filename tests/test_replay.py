@@ -28,8 +28,10 @@ def test_a_replay_computes_anew_and_draws_anew():
 @pytest.mark.parametrize("changes", [{}, {"precision": "bfloat16"}, {"model": "l2a"}, {"setting": "I2", "batch": 12}])
 def test_a_replayed_training_is_the_plain_one(changes, tmp_path, monkeypatch):
     config = replace(TINY, backbone="mobilenet_v2", patch=32, lambda_jsd=3.0, **changes)  # the loss joins half-way
-    stacks = random_stacks(patch=32)
+    stacks, made = random_stacks(patch=32), []
+    monkeypatch.setattr(training, "Replay", lambda *arguments: made.append(Replay(*arguments)) or made[-1])
     replayed = finish(config, stacks, checkpoint=tmp_path / "replayed", device="cuda")
+    assert len(made) == 2
     monkeypatch.setattr(training._Run, "replay", lambda run, inputs: run.gradients)
     plain = finish(config, stacks, checkpoint=tmp_path / "plain", device="cuda")
     tolerance = 0.03 if "precision" in changes else 1e-3

@@ -29,7 +29,7 @@ from fcl.records.results import read_results
 from fcl.records.runs import READOUTS, project_root, weights_key
 
 NOTICE = 60.0  # s between two lines that say how far it is, where a line can't be rewritten
-RUNS_PER_GPU = 2  # while one prepares a step the other computes
+RUNS_PER_GPU = 2  # while one makes its scenes or scores the other trains
 STARTER, CHILDREN, LOG = "runs/.starter", "runs/.batch", "runs/batch.log"
 
 

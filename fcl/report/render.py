@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
     sections = {path.stem: path for path in section_notebooks(
         project_root() / "notebooks", options.data, options.profile, options.source)}
     for name in set(options.only or ()) - set(sections):
-        parser.error(f"{name!r} is no section notebook.{closest(name, sections)} There are {', '.join(sections)}")
+        parser.error(f"{name!r} is no section notebook of profile {options.profile}.{closest(name, sections)} There are {', '.join(sections)}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the notebooks share the cores, not each notebook all of them
     wanted = [path for name, path in sections.items() if name in (options.only or sections)]
     failed = []

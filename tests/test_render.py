@@ -155,8 +155,9 @@ def test_a_notebook_of_another_profile_is_drawn_with_what_is_published_and_with_
     assert drawn("laptop", "results") - {"backbones"} == drawn("laptop", "runs") == drawn("smoke", "runs")
 
 
-@pytest.mark.parametrize("profile, where", [("laptop", "runs/rendering"), ("paper", "figures/paper")])
-def test_what_is_published_is_drawn_with_the_defaults_of_each_notebook(profile, where, monkeypatch):
+@pytest.mark.parametrize("profile, where, given", [
+    ("laptop", "runs/rendering", []), ("paper", "figures/paper", ["figures", "profile", "seeds", "source"])])
+def test_what_is_published_is_drawn_with_the_defaults_of_each_notebook(profile, where, given, monkeypatch):
     def execute(notebook, page, parameters):
         raise NotebookFailed(page.relative_to(fake.ROOT).as_posix(), sorted(parameters))
 
@@ -164,4 +165,4 @@ def test_what_is_published_is_drawn_with_the_defaults_of_each_notebook(profile, 
     folder = render.output_folder(profile, "results")
     with pytest.raises(NotebookFailed) as found:
         render.render(fake.ROOT / "notebooks/backbones.ipynb", profile, "results", folder)
-    assert found.value.args == (f"{where}/backbones.ipynb", [] if profile == "laptop" else ["figures", "profile", "seeds", "source"])
+    assert found.value.args == (f"{where}/backbones.ipynb", given)

@@ -9,7 +9,6 @@ from tiny import TINY, finish, random_stacks
 
 from fcl import training
 from fcl.replay import Replay
-from fcl.training import read_checkpoint
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -40,4 +39,3 @@ def test_a_replayed_training_is_the_plain_one(changes, tmp_path, monkeypatch):
     one, other = (training.load_model(tmp_path / name).state_dict() for name in ("replayed", "plain"))
     counts = [name for name in one if name.endswith("num_batches_tracked")]
     assert counts and all(one[name] == other[name] == config.iterations for name in counts)
-    assert read_checkpoint(tmp_path / "replayed").config == config

@@ -43,7 +43,7 @@ def complete_seeds(folder: Path, plan: Mapping[str, Any], profile: str, wanted: 
     """
     if wanted != "all" and not all(text.isdigit() for text in wanted.split()):
         raise ValueError(f'seeds must be "all" or whole numbers as in "0 1", not {wanted!r}')
-    endings = {path.name.split("-seed")[-1].split("-")[0] for path in Path(folder).glob("*-seed*")}  # "0" of "0-shuffled" too
+    endings = {path.name.split("-seed")[-1].split("-")[0] for path in Path(folder).glob("*-seed*")}  # "0-shuffled" has 0
     complete = set()
     for seed in (int(ending) for ending in endings if ending.isdigit()):
         runs = set(planned_runs(plan, profile, [seed]).run)

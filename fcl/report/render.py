@@ -34,10 +34,10 @@ def section_notebooks(
     except with all that is published.
     """
     wanted = {"figures"} | ({"data"} if data != "simulated" else set())
-    profiles = {"laptop", profile}
-    found = {path: _defaults(path) for path in sorted(folder.glob("*.ipynb"))}
-    return [path for path, declared in found.items() if wanted <= set(declared)
-            and (declared.get("profile", "laptop") in profiles or (profile, source) == ("laptop", "results"))]
+    everything = (profile, source) == ("laptop", "results")
+    declared = {path: _defaults(path) for path in sorted(folder.glob("*.ipynb"))}
+    return [path for path, defaults in declared.items() if wanted <= set(defaults)
+            and (everything or defaults.get("profile", "laptop") in ("laptop", profile))]
 
 
 def render(
@@ -121,10 +121,11 @@ def main(arguments: list[str] | None = None) -> None:
         figures = output_folder(options.profile, options.source, options.out, options.data)
     except ValueError as error:
         parser.error(str(error))
-    sections = {path.stem: path for path in section_notebooks(
-        project_root() / "notebooks", options.data, options.profile, options.source)}
+    found = section_notebooks(project_root() / "notebooks", options.data, options.profile, options.source)
+    sections = {path.stem: path for path in found}
     for name in set(options.only or ()) - set(sections):
-        parser.error(f"{name!r} is no section notebook of profile {options.profile}.{closest(name, sections)} There are {', '.join(sections)}")
+        known = f"{closest(name, sections)} There are {', '.join(sections)}"
+        parser.error(f"{name!r} is no section notebook of profile {options.profile}.{known}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the notebooks share the cores, not each notebook all of them
     wanted = [path for name, path in sections.items() if name in (options.only or sections)]
     failed = []

@@ -80,16 +80,29 @@ def trajectories(predictions: ArrayLike, labels: ArrayLike) -> dict[str, np.ndar
     if k.min() < 0 or k.max() >= INDICES or starts > INDICES:
         raise ValueError(f"predictions must be indices 0..{INDICES - 1} for at most {INDICES} starts, "
                          f"got {k.min()}..{k.max()} for {starts}")
-    looks = np.empty((*k.shape, 2 * starts + 1), np.int16)  # wide enough for a product of two moves
+    turns = _turns(k)
+    looks = np.empty((*k.shape, 2 * turns + 1), np.int16)  # wide enough for a product of two moves
     place = np.broadcast_to(np.arange(starts), k.shape)
     for look in range(looks.shape[-1]):
         looks[..., look] = np.take_along_axis(k, place, axis=1)
         place = next_start(looks[..., look], starts)
-    final = looks[..., starts + 1:]  # by then every lens is at rest or in its cycle, and has gone round once
+    final = looks[..., turns + 1:]  # every lens is at rest or in its cycle, and goes round once
     once = (final == final[..., :1]).cumsum(-1, dtype=np.int16) == 1  # a fixed point is a cycle of length 1
     error = np.abs(final - np.asarray(labels, np.int16)[:, None, None])
-    found = measure(looks[..., :starts + 1], (error * once).sum(-1) / once.sum(-1))
+    found = measure(looks[..., :turns + 1], (error * once).sum(-1) / once.sum(-1))
     return found | {"span": np.where(found["cycles"], np.ptp(final, axis=-1), np.nan)}
+
+
+def _turns(k: np.ndarray) -> int:
+    """Looks until every lens of every stack looks from a start for the second time: by then it has gone round its cycle."""
+    starts = k.shape[1]
+    place = np.broadcast_to(np.arange(starts), k.shape)
+    seen, turns = np.zeros(k.shape, np.int64), 0  # a bit for each start
+    while not (seen >> place & 1).all():
+        seen |= np.left_shift(1, place)
+        place = next_start(np.take_along_axis(k, place, axis=1), starts)
+        turns += 1
+    return turns
 
 
 def measure(looks: np.ndarray, final_error: np.ndarray) -> dict[str, np.ndarray]:

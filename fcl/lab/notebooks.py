@@ -5,12 +5,10 @@ python -m fcl.lab.notebooks notebooks/train.ipynb page.ipynb --parameters '{"pro
 
 import argparse
 import ast
-import contextlib
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +106,8 @@ def execute(template: Path, page: Path, parameters: Mapping[str, Any]) -> None:
     from papermill.exceptions import PapermillExecutionError
     from papermill.log import logger
 
+    from fcl.lab.kernels import own_kernel
+
     root, template, page = project_root(), template.absolute(), page.absolute()
     partial = partial_page(page)
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def execute(template: Path, page: Path, parameters: Mapping[str, Any]) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), *paths]))
     cell = "(unknown)"
     try:
-        with _own_sockets() as options:
+        with own_kernel() as options:
             options |= {"kernel_name": "python3", "cwd": root, "progress_bar": False}
             execute_notebook(template, partial, dict(parameters), **options)
     except PapermillExecutionError as error:
@@ -130,20 +130,6 @@ def execute(template: Path, page: Path, parameters: Mapping[str, Any]) -> None:
         os.replace(partial, page)
         return
     raise NotebookFailed(f"cell  {cell}\nerror {' '.join(reason.split())}\nopen  {partial}")
-
-
-@contextlib.contextmanager
-def _own_sockets() -> Iterator[dict[str, Any]]:
-    """Options for a kernel that talks through files of its own. TCP ports are raced for by kernels that start
-    together.
-    """
-    if sys.platform == "win32":
-        yield {}
-        return
-    from traitlets.config import Config
-
-    with tempfile.TemporaryDirectory(prefix="fcl") as folder:  # short: a socket's path has about 100 letters
-        yield {"config": Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

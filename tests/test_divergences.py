@@ -121,13 +121,12 @@ def write_runs(folder: Path, profile: str, weights: dict[str, list[str]], seeds:
         halves = argmax.astype(np.float16), entropy.astype(np.float16)
         writing.write_predictions(group, name, Predictions(argmax, *halves, median=argmax))
         origin = {"split": "test", "count": STACKS, "seed": 0, "digest": "made up"}
-        writing.write_record(group, config, profile=profile, stacks=origin, seconds={})
+        writing.write_record(group, config, profile=profile, stacks=origin, seconds=fake.SECONDS)
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "provenance", lambda **machine: dict.fromkeys(
-        ("code", "versions", "machine", "peak_memory_mb", "finished")))
+    monkeypatch.setattr(writing, "provenance", fake.no_provenance)
     folder = tmp_path / "laptop" / "simulated"
     write_runs(folder, "laptop", {"D1": ["kld4", "jsd4", "jsd32", "msd4+kld4", "msd6"], "I1": ["kld4"]}, [0, 1])
     return folder
@@ -180,8 +179,7 @@ def test_curves_are_changes_against_the_baseline_of_the_same_seed(over, panels):
 
 @pytest.mark.slow
 def test_the_notebook_prints_the_answer_that_the_runs_give(tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "provenance", lambda **machine: dict.fromkeys(
-        ("code", "versions", "machine", "peak_memory_mb", "finished")))
+    monkeypatch.setattr(writing, "provenance", fake.no_provenance)
     fake.copy_project(tmp_path, ["D1", "I1"])
     (tmp_path / "notebooks" / "table_a.ipynb").unlink()
     notebook = tmp_path / "notebooks" / "05b_jeffreys_or_jensen_shannon.ipynb"

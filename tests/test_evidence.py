@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import fake
 import numpy as np
 import pytest
 import yaml
@@ -23,8 +24,7 @@ def root(tmp_path, monkeypatch):
     make_project(tmp_path, monkeypatch)
     for module in (evidence, experiments):
         monkeypatch.setattr(module, "project_root", lambda: tmp_path)
-    unknown = dict.fromkeys(("code", "versions", "machine", "peak_memory_mb", "finished"))
-    monkeypatch.setattr(writing, "provenance", lambda **machine: unknown)  # without asking git for each
+    monkeypatch.setattr(writing, "provenance", fake.no_provenance)
     (tmp_path / "experiments" / "made_up.yml").write_text(yaml.safe_dump(PLAN))
     return tmp_path
 
@@ -90,8 +90,7 @@ def test_one_run_may_have_two_names(root):
 
 def test_a_missing_half_written_or_spoilt_run_is_named_with_the_command(root):
     path = fill(seeds=[0, 1])[-1]
-    options = "PROFILE=laptop SEEDS=1"
-    command = f"{path.parent.name}/kld2.* run `make figures {options}`, or `make all-figures {options}`"
+    command = f"{path.parent.name}/kld2.* run `make experiment NAME=made_up PROFILE=laptop SEEDS=1`"
     arrays = path.with_suffix(".npz")
     kept = arrays.read_bytes()
     arrays.write_bytes(kept[:100])

@@ -1,13 +1,25 @@
-"""The published predictions: a negative control."""
+"""The published predictions: whole, and a negative control."""
 
 import numpy as np
 import pytest
 from tiny import ROOT
 
+from fcl.lab.plan import experiment_names
 from fcl.metrics import evaluate
+from fcl.records.evidence import planned_runs
+from fcl.records.experiments import read_experiment
 from fcl.records.results import load_predictions, test_labels
 
 PUBLISHED = ROOT / "results" / "laptop" / "simulated"
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_an_experiment_is_published_with_all_its_seeds(name):
+    profile = "paper" if name == "backbones" else "laptop"
+    plan = read_experiment(name, profile)
+    missing = [run for run in planned_runs(plan, profile, plan["seeds"]).run
+               for kind in ("json", "npz") if not (ROOT / "results" / profile / plan["data"] / f"{run}.{kind}").exists()]
+    assert not missing
 
 
 @pytest.mark.parametrize("setting", ["D1", "D5", "I5"])

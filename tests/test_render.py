@@ -22,8 +22,7 @@ LAPTOP = [view + str(frames) for view in "DI" for frames in range(1, 6)]
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A copy of the project without results; records are written without asking git for each."""
-    monkeypatch.setattr(writing, "provenance", lambda **machine: dict.fromkeys(
-        ("code", "versions", "machine", "peak_memory_mb", "finished")))
+    monkeypatch.setattr(writing, "provenance", fake.no_provenance)
     fake.copy_project(tmp_path, LAPTOP)
     return tmp_path
 

@@ -137,12 +137,23 @@ SPOILERS = {
         "msd4.json is a duplicate, or was renamed",
     ),
     "copied group": (lambda path: shutil.copytree(path.parent, path.parents[1] / "copy"), "is a duplicate"),
-    "wrong weights": (lambda path: spoil_config(path, lambda_msd=4.0), "by its config, its weights are msd4"),
+    "wrong weights": (lambda path: spoil_config(path, lambda_msd=4.0), "it is the run afpe-D1-F4-seed0/msd4 "),
+    "other setting": (lambda path: spoil_config(path, setting="D2"), "by its config, it is the run afpe-D2-F4-seed0/base"),
+    "other seed": (lambda path: spoil_config(path, seed=7), "it is the run afpe-D1-F4-seed7/baseline "),
+    "other length": (lambda path: spoil_config(path, iterations=1200), "seed0-iterations1200/baseline "),
+    "other data": (lambda path: rewrite(path, data="learnaf"), "baseline on simulated stacks"),
+    "no config": (lambda path: rewrite(path, config={"setting": "D9"}), "a config that is none .setting must be"),
+    "unknown profile": (lambda path: rewrite(path, profile="desk"), "a config that is none .profile must be"),
     "other stacks": (
-        lambda path: rewrite(path, stacks={"digest": "x"}),
+        lambda path: rewrite(path, stacks={"digest": "x", "seed": 7}),
         "scored on other stacks than .*test.npz",
     ),
-    "other setting": (lambda path: spoil_config(path, setting="D2"), "scored on other stacks"),
+    "code unknown": (lambda path: rewrite(path, code=None), "its code should hold clean, commit"),
+    "seconds NaN": (lambda path: rewrite(path, seconds={"trunk": 1, "branch": np.nan}), "no finite number of .* branch"),
+    "index below 0": (
+        lambda path: rewrite(path.with_suffix(".npz"), expected=np.full((6, 49), -5, np.float16)),
+        "or below 0",
+    ),
     "labels missing": (lambda path: (path.parents[1] / "test.npz").unlink(), "test.npz is missing"),
     "labels half-written": (
         lambda path: (path.parents[1] / "test.npz").write_bytes(b"PK"),
@@ -177,7 +188,7 @@ def test_no_runs_expected_runs_and_runs_under_two_names_are_refused(root):
         read_results(folder, expected=[])
     twin = shutil.copytree(path.parent, folder / "twin")
     rewrite(twin / "baseline.json", run="twin/baseline")
-    with pytest.raises(ResultsError, match="the same run is there twice.*afpe-D1.*twin"):
+    with pytest.raises(ResultsError, match="twin/baseline.json contradicts itself: .* it is the run afpe-D1-F4-seed0/base"):
         read_results(folder)
 
 

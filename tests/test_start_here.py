@@ -13,8 +13,7 @@ from fcl.records.results import load_predictions, test_labels
 
 
 def test_it_shows_the_median_stack_and_checks_what_it_says(tmp_path, monkeypatch):
-    unknown = dict.fromkeys(("code", "versions", "machine", "peak_memory_mb", "finished"))
-    monkeypatch.setattr(writing, "provenance", lambda **machine: unknown)
+    monkeypatch.setattr(writing, "provenance", fake.no_provenance)
     fake.copy_project(tmp_path, ["D1"])
     shutil.copy(fake.ROOT / "requirements.lock", tmp_path)
     folder = tmp_path / "results/laptop/simulated"

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 import yaml
 
-from fcl.audit import claims, verdicts
+from fcl.audit import claims, ledger, verdicts
 from fcl.audit.arms import Printed, Stored, _effect
 from fcl.config import Config
 from fcl.records import provenance, runs, writing
@@ -163,7 +163,17 @@ def test_what_spoils_a_verdict_is_named(folder):
     assert result["verdict"] == "inconclusive"
     assert "msd_star gives no finite effect: see afpe-D1-F4-seed0" in result["reason"]
     (folder / "afpe-D1-F4-seed1" / "msd4+kld4.npz").unlink()
-    assert "seed1/msd4+kld4.npz is missing" in judge(folder, {})[0]["reason"]
+    with pytest.raises(runs.ResultsError, match="seed1/msd4.kld4.npz is missing"):
+        judge(folder, {})
+
+
+def test_results_without_labels_are_no_missing_results(folder, monkeypatch):
+    monkeypatch.setattr(ledger, "project_root", lambda: folder.parents[2])
+    assert {result["verdict"] for result in ledger.ledger()} == {"not testable here"}  # nothing is there yet
+    write_seeds(folder)
+    (folder / "test.npz").unlink()
+    with pytest.raises(runs.ResultsError, match="test.npz is missing"):
+        ledger.ledger()
 
 
 def test_primary_claims_must_pass_holm_together(folder):

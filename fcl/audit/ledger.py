@@ -40,7 +40,7 @@ def ledger(source: str = "results", profile: str = "laptop", claims: Path | None
     read_profile(profile)  # complains about an unknown one
     wanted = [replace(claim, profile=profile) if claim.profile == "laptop" else claim for claim in load_claims(claims)]
     folders = {name: root / source / name / "simulated" for name in {claim.profile for claim in wanted}}
-    sources = {name: Stored(folder) for name, folder in folders.items() if (folder / "test.npz").exists()}
+    sources = {name: Stored(folder) for name, folder in folders.items() if any(folder.glob("[!.]*/[!.]*.json"))}
     paper = Printed(root / "experiments" / "paper.yml")
     results = judge_all(wanted, sources, paper, (claims or root / LEDGER).absolute())
     return json.loads(pd.DataFrame(results).to_json(orient="records", double_precision=6))

@@ -1,6 +1,5 @@
 """From effects to verdicts: the rules in the head of experiments/claims.yml, which defines every word used here."""
 
-import contextlib
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ import numpy as np
 from fcl.audit.arms import Printed, Stored, complete_seeds, effects, needed
 from fcl.audit.claims import LEDGER, METRICS, Claim, deciding_words
 from fcl.records import provenance
-from fcl.records.runs import parse_yaml, project_root
+from fcl.records.runs import ResultsError, parse_yaml, project_root
 from fcl.stats import detectable, holm, interval, p_above
 
 SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE = "supported", "contradicted", "inconclusive", "not testable here"
@@ -139,7 +138,9 @@ def judge(claim: Claim, sources: Mapping[str, Stored], paper: Printed, ledger: P
         return result | {"evidence": ""}
     try:
         result["tests"] = tests = run_tests(claim, source, shown)
-    except ValueError as error:  # a spoilt run, or something that runs don't store
+    except ResultsError:
+        raise
+    except ValueError as error:  # something that runs don't store
         return result | {"reason": str(error)}
     for test, cell in zip(tests, paper_tests or [{}] * len(tests), strict=True):
         test["paper"] = cell.get("effect", math.nan)
@@ -154,9 +155,8 @@ def judge(claim: Claim, sources: Mapping[str, Stored], paper: Printed, ledger: P
     later = [seed for seed in complete if seed not in shown]
     if later:
         result["later_seeds"] = later
-        with contextlib.suppress(ValueError):  # one of theirs is spoilt: they change nothing
-            for test, more in zip(tests, run_tests(claim, source, sorted(complete)), strict=True):
-                test["effect_with_later"] = more["effect"]
+        for test, more in zip(tests, run_tests(claim, source, sorted(complete)), strict=True):
+            test["effect_with_later"] = more["effect"]
     return result
 
 

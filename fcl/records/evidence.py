@@ -10,7 +10,7 @@ import pandas as pd
 from fcl.frontiers import at_equal_msd_star, bias_and_variance
 from fcl.metrics import constant_answer, evaluate
 from fcl.records.experiments import groups, read_experiment
-from fcl.records.results import load_predictions, read_results, test_labels
+from fcl.records.results import RefusedFile, load_predictions, read_results, test_labels
 from fcl.records.runs import ResultsError, group_name, project_root, resolve_methods
 
 COMMON_STARTS = 45  # the starts 0..44, which every number of frames has
@@ -73,7 +73,11 @@ def read_runs(
     there.
     """
     plan = read_experiment(name, profile, data)
-    return planned_results(project_root() / source / profile / plan["data"], plan, profile, seeds)
+    try:
+        return planned_results(project_root() / source / profile / plan["data"], plan, profile, seeds)
+    except RefusedFile as error:
+        error.experiment = name
+        raise
 
 
 def planned_results(folder: Path, plan: Mapping[str, Any], profile: str, seeds: str = "all") -> pd.DataFrame:

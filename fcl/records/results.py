@@ -12,58 +12,83 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from fcl.config import Config
 from fcl.metrics import evaluate
 from fcl.models import N, parse_setting
-from fcl.records.runs import READOUTS, ResultsError, Weights, parse_weights
-
-if TYPE_CHECKING:
-    from fcl.training import Config
+from fcl.records.runs import READOUTS, ResultsError, Weights, group_name, parse_weights
 
 RECORD_KEYS = {"run", "profile", "data", "weights", "config", "stacks", "seconds", "code", "versions",
                "machine", "peak_memory_mb", "finished"}
+PARTS = {"stacks": {"digest", "seed"}, "code": {"commit", "clean"}, "seconds": {"trunk", "branch"}}  # what is read of them
 PER_START = {*READOUTS, "entropy"}
 PER_STACK = {"argmax", "mean_expected", "mean_entropy"}
 
 
-def _refusal(path: Path, problem: str) -> ResultsError:
-    folder = path.parent if path == _labels_file(path.parent) else path.parents[1]
-    profile, data = folder.parent.name, folder.name.removesuffix("-validation")
-    options = f"PROFILE={profile}" + ("" if data == "simulated" else f" DATA={data}")
-    if folder.name != data:
-        return ResultsError(f"{path} {problem}. Remove what is there and run `make weights {options}`")
-    seed = re.search(r"-seed(\d+)", path.parent.name)
-    options += f" SEEDS={seed[1]}" if seed else ""
-    return ResultsError(f"{path} {problem}. Remove what is there and run `make figures {options}`, or `make all-figures "
-                        f"{options}` for what isn't in Table A (for results/, `make publish PROFILE={profile}` too)")
+class RefusedFile(ResultsError):
+    """A file of results that is missing or can't be used: says what to run, of `experiment` where its reader is one."""
+
+    def __init__(self, path: Path, problem: str):
+        super().__init__(path, problem)
+        self.path, self.problem, self.experiment = path, problem, ""
+
+    def __str__(self) -> str:
+        own = self.path == _labels_file(self.path.parent)
+        folder = self.path.parent if own else self.path.parents[1]
+        profile, data = folder.parent.name, folder.name.removesuffix("-validation")
+        options = f"PROFILE={profile}" + ("" if data == "simulated" else f" DATA={data}")
+        again = f"{self.path} {self.problem}. Remove what is there and run"
+        if folder.name != data:
+            return f"{again} `make weights {options}`"
+        seed = re.search(r"-seed(\d+)", self.path.parent.name)
+        options += f" SEEDS={seed[1]}" if seed else ""
+        published = f"(for results/, `make publish PROFILE={profile}` too)"
+        if self.experiment:
+            return f"{again} `make experiment NAME={self.experiment} {options}` {published}"
+        return f"{again} `make figures {options}`, or `make all-figures {options}` for what isn't in Table A {published}"
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise _refusal(path, "is missing")
+        raise RefusedFile(path, "is missing")
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
     except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, lzma.LZMAError) as error:
-        raise _refusal(path, f"is half-written or spoilt ({error})") from None
+        raise RefusedFile(path, f"is half-written or spoilt ({error})") from None
 
 
 def load_record(path: Path) -> dict[str, Any]:
-    """The record of a run, <run>.json. ResultsError if missing, half-written or where another run belongs."""
+    """The record of a run, <run>.json. ResultsError if missing, half-written, where another run belongs, or of another config
+    than its name says.
+    """
     if not path.is_file():
-        raise _refusal(path, "is missing")
+        raise RefusedFile(path, "is missing")
     try:
         record = json.loads(path.read_text())
     except ValueError as error:
-        raise _refusal(path, f"is half-written or spoilt ({error})") from None
+        raise RefusedFile(path, f"is half-written or spoilt ({error})") from None
     if not isinstance(record, dict) or set(record) != RECORD_KEYS:
-        raise _refusal(path, f"is no record of a run: it should hold {', '.join(sorted(RECORD_KEYS))}")
+        raise RefusedFile(path, f"is no record of a run: it should hold {', '.join(sorted(RECORD_KEYS))}")
     if record["run"] != f"{path.parent.name}/{path.stem}" or record["weights"] != path.stem:
-        raise _refusal(path, f"is a duplicate, or was renamed: it describes the run {record['run']}")
+        raise RefusedFile(path, f"is a duplicate, or was renamed: it describes the run {record['run']}")
+    for name, keys in PARTS.items():
+        if not isinstance(record[name], dict) or not keys <= set(record[name]):
+            raise RefusedFile(path, f"is no record of a run: its {name} should hold {', '.join(sorted(keys))}")
+    spoilt = [name for name, value in record["seconds"].items() if type(value) not in (int, float) or not np.isfinite(value)]
+    if spoilt:
+        raise RefusedFile(path, f"gives no finite number of seconds for {', '.join(spoilt)}")
+    try:
+        config = Config(**record["config"])
+        run = f"{group_name(config, record['profile'])}/{Weights.of(config).name}"
+    except (TypeError, ValueError) as error:
+        raise RefusedFile(path, f"has a config that is none ({error})") from None
+    if run != record["run"] or config.data != record["data"]:
+        raise RefusedFile(path, f"contradicts itself: by its config, it is the run {run} on {config.data} stacks")
     return record
 
 
@@ -77,14 +102,14 @@ def load_predictions(path: Path) -> dict[str, np.ndarray]:
     arrays = _load_arrays(path)
     names = PER_START if "expected" in arrays else PER_STACK
     if set(arrays) != names:
-        raise _refusal(path, f"holds {', '.join(sorted(arrays))} instead of {', '.join(sorted(names))}")
+        raise RefusedFile(path, f"holds {', '.join(sorted(arrays))} instead of {', '.join(sorted(names))}")
     shape = arrays["argmax"].shape
     for name, values in arrays.items():
         kind = np.uint8 if name in ("argmax", "median") else np.float16
         if len(shape) != 2 or values.shape != (shape[:1] if name.startswith("mean_") else shape):
-            raise _refusal(path, f"holds {name} of shape {values.shape} beside argmax of shape {shape}")
-        if values.dtype != kind or not values.size or not np.isfinite(values).all() or values.max() >= N:
-            raise _refusal(path, f"holds {name} that is not {kind.__name__}, or with NaN, or above {N - 1}")
+            raise RefusedFile(path, f"holds {name} of shape {values.shape} beside argmax of shape {shape}")
+        if values.dtype != kind or not values.size or not np.isfinite(values).all() or values.max() >= N or values.min() < 0:
+            raise RefusedFile(path, f"holds {name} that is not {kind.__name__}, or with NaN, or below 0, or above {N - 1}")
     return arrays
 
 
@@ -118,12 +143,9 @@ def load_run(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """
     record, predictions = load_record(path), load_predictions(path.with_suffix(".npz"))
     config, scored = record["config"], _load_arrays(_labels_file(path.parents[1]))
-    weights = Weights(config["lambda_msd"], config["lambda_kld"], config["lambda_jsd"])
-    if weights != parse_weights(record["weights"]):
-        raise _refusal(path, f"contradicts itself: by its config, its weights are {weights.name}")
     shape = len(scored["labels"]), parse_setting(config["setting"]).starts
     if record["stacks"]["digest"] != str(scored["digest"]) or predictions["argmax"].shape != shape:
-        raise _refusal(path, f"was scored on other stacks than {_labels_file(path.parents[1])} describes")
+        raise RefusedFile(path, f"was scored on other stacks than {_labels_file(path.parents[1])} describes")
     return record, predictions
 
 
@@ -141,13 +163,11 @@ def _row(path: Path, labels: np.ndarray) -> dict[str, Any]:
     defined = set(row) - ({"msd_star", "tv"} if setting.starts == 1 else set())
     spoilt = [name for name in sorted(defined) if isinstance(row[name], float) and not np.isfinite(row[name])]
     if spoilt:
-        raise _refusal(path, f"gives no finite number for {', '.join(spoilt)}")
-    return row | {"identity": json.dumps(config, sort_keys=True)}
+        raise RefusedFile(path, f"gives no finite number for {', '.join(spoilt)}")
+    return row
 
 
-def read_results(
-    folder: Path | str, expected: Iterable[str] | None = None,
-) -> pd.DataFrame:
+def read_results(folder: Path | str, expected: Iterable[str] | None = None) -> pd.DataFrame:
     """One row per run: who it is, its metrics in index units, its mean entropy in nats, the path of its
     record.
 
@@ -164,8 +184,4 @@ def read_results(
         paths = {folder / f"{run}.json" for run in expected}
     if not paths:
         raise ResultsError(f"no runs in {folder}: make them with `make figures PROFILE={folder.parent.name}`")
-    table = pd.DataFrame([_row(path, labels) for path in sorted(paths)])
-    twice = table.path[table.identity.duplicated(keep=False)]
-    if len(twice):
-        raise ResultsError(f"the same run is there twice, remove one: {', '.join(sorted(twice))}")
-    return table.drop(columns="identity")
+    return pd.DataFrame([_row(path, labels) for path in sorted(paths)])

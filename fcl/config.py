@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from fcl.models import N, parse_setting
 from fcl.records.runs import closest, read_profile
+from fcl.settings import N, parse_setting
 
 
 def _setting(default: Any, kinds: tuple[type, ...], allowed: str, holds: Callable[[Any], Any]) -> Any:

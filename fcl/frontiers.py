@@ -13,13 +13,15 @@ from numpy.typing import ArrayLike
 from fcl.metrics import errors
 
 
-def at_equal_msd_star(treatment: ArrayLike, control: ArrayLike) -> tuple[float, float, float]:
+def at_equal_msd_star(
+    treatment: ArrayLike, control: ArrayLike, highest: float = np.inf
+) -> tuple[float, float, float]:
     """Read two frontiers where both are equally consistent: MSD*, the treatment's value, the control's.
 
     Each is (points, 2), MSD* and the value to be read (MAE, mean entropy, in their units), in the order of
     the weights with the baseline first; straight lines join its points. Both are read at the middle of the
-    range of MSD* that both reach, and take the lowest value where they reach it twice. Raises ValueError for
-    fewer than two points, numbers that are not finite, and ranges that don't meet.
+    range of MSD* that both reach, no further up than `highest`, and take the lowest value where they reach it
+    twice. Raises ValueError for fewer than two points, numbers that are not finite, and ranges that don't meet.
 
     >>> at_equal_msd_star([[4, 2.0], [2, 2.2]], [[4, 2.0], [3, 2.0], [2, 2.8]])
     (3.0, 2.1, 2.0)
@@ -29,7 +31,7 @@ def at_equal_msd_star(treatment: ArrayLike, control: ArrayLike) -> tuple[float, 
         if curve.ndim != 2 or curve.shape[1] != 2 or len(curve) < 2 or not np.isfinite(curve).all():
             raise ValueError("a frontier needs two or more points (MSD*, value), all finite, "
                              f"got {curve.tolist()}")
-    low, high = max(curve[:, 0].min() for curve in curves), min(curve[:, 0].max() for curve in curves)
+    low, high = max(curve[:, 0].min() for curve in curves), min(highest, *(curve[:, 0].max() for curve in curves))
     if low > high:
         raise ValueError(f"the frontiers share no MSD*: one begins at {low:.4g}, the other ends at {high:.4g}")
     middle = float((low + high) / 2)

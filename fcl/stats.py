@@ -8,9 +8,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
-from scipy.stats import bootstrap, nct
-from scipy.stats import t as student_t
+from scipy.special import nctdtrinc, stdtr, stdtrit
 
 
 def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
@@ -31,7 +29,7 @@ def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     if len(values) == 1:
         return float(values[0]), math.nan
     spread = values.std(ddof=1) / math.sqrt(len(values))
-    return float(values.mean()), float(student_t.ppf((1 + level) / 2, len(values) - 1) * spread)
+    return float(values.mean()), float(stdtrit(len(values) - 1, (1 + level) / 2) * spread)
 
 
 def paired_difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> tuple[float, float]:
@@ -52,6 +50,8 @@ def bootstrap_stacks(values: ArrayLike, level: float = 0.95) -> tuple[float, flo
     Given these networks: it says how much the mean would move on other stacks of the same kind, and nothing
     about other trainings. Percentile method, the same numbers each time.
     """
+    from scipy.stats import bootstrap  # not above: it takes seconds to import
+
     values = np.asarray(values, dtype=np.float64)
     found = bootstrap((values,), np.mean, n_resamples=2000, confidence_level=level, method="percentile", rng=0)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
@@ -69,7 +69,7 @@ def p_above(values: ArrayLike, bound: float = 0.0) -> float:
     gap, spread = values.mean() - bound, values.std(ddof=1) / math.sqrt(len(values))
     if gap <= 0:
         return 1.0
-    return float(2 * student_t.sf(gap / spread, len(values) - 1)) if spread else 0.0
+    return float(2 * stdtr(len(values) - 1, -gap / spread)) if spread else 0.0
 
 
 def detectable(values: ArrayLike, level: float = 0.95, power: float = 0.8) -> float:
@@ -79,8 +79,8 @@ def detectable(values: ArrayLike, level: float = 0.95, power: float = 0.8) -> fl
     counts is how many they are and how they spread, s; the result is in their unit. ValueError as for `p_above`.
     """
     values = _several(values)
-    least = student_t.ppf((1 + level) / 2, len(values) - 1)
-    shift = brentq(lambda d: nct.sf(least, len(values) - 1, d) - power, 0, 3 * least + 5)
+    freedom = len(values) - 1
+    shift = nctdtrinc(freedom, 1 - power, stdtrit(freedom, (1 + level) / 2))
     return float(shift * values.std(ddof=1) / math.sqrt(len(values)))
 
 

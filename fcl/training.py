@@ -37,10 +37,10 @@ from fcl.checkpoints import (
 )
 from fcl.config import Config
 from fcl.losses import focal_consistency_loss, ordinal_loss
-from fcl.models import N, parse_setting
 from fcl.randomness import generator, torch_generator
 from fcl.records.provenance import code_state
 from fcl.replay import Replay
+from fcl.settings import N, parse_setting
 from fcl.stacks import BatchSampler, FocalStacks
 
 __all__ = [

@@ -15,10 +15,10 @@ import yaml
 
 from fcl.config import Config
 from fcl.lab import plan
-from fcl.models import parse_setting
 from fcl.records import runs, writing
 from fcl.records.experiments import groups, read_experiment
 from fcl.scenes import CATEGORIES
+from fcl.settings import parse_setting
 from fcl.training import Predictions
 
 ROOT = Path(__file__).parents[1]

@@ -136,6 +136,10 @@ def test_frontiers_are_read_seed_by_seed(root):
     assert (found.treatment == found.control).all()
     halfway = rows.groupby(["seed", "setting"], sort=False)[["msd_star", "mae"]].mean().to_numpy()
     assert np.allclose(found[["msd_star", "treatment"]], halfway)  # between two points, the middle
+    worse = rows.assign(msd_star=rows.msd_star.where(rows.method == "baseline", 2 * rows.msd_star))
+    readings = [evidence.at_equal(worse, ["kld2"], ["kld2"], capped=capped).msd_star.to_numpy() for capped in (False, True)]
+    baseline = rows.msd_star[rows.method == "baseline"].to_numpy()
+    assert (readings[0] > baseline).all() and np.allclose(readings[1], baseline)
 
 
 def test_runs_that_one_fixed_answer_beats_are_named(root):

@@ -10,9 +10,9 @@ from torch import nn
 from fcl import fresh_noise
 from fcl.closed_loop import trajectories
 from fcl.fresh_noise import LOOKS, fresh_trajectories, look_again, noise_free
-from fcl.models import parse_setting
 from fcl.randomness import torch_generator
 from fcl.scenes import make_scene
+from fcl.settings import parse_setting
 from fcl.simulator import simulate_stack
 from fcl.stacks import FocalStacks
 from fcl.training import predict

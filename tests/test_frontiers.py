@@ -39,6 +39,11 @@ def test_a_frontier_that_turns_back_is_read_at_its_better_branch():
     assert at_equal_msd_star(turning, [[4, 2.0], [2, 3.0]]) == (3.0, 2.0, 2.5)
 
 
+def test_a_range_may_end_at_the_baseline():
+    broken = [[4, 2.0], [2, 2.0], [8, 9.0]]
+    assert at_equal_msd_star(broken, broken)[0] == 5.0 and at_equal_msd_star(broken, broken, highest=4) == (3.0, 2.0, 2.0)
+
+
 def test_frontiers_that_go_apart_meet_in_their_baseline_alone():
     assert at_equal_msd_star([[4, 2.0], [3, 2.5]], [[4, 2.0], [5, 1.0]]) == (4.0, 2.0, 2.0)
     assert at_equal_msd_star([[4, 2.0], [4, 1.5]], [[4, 2.0], [3, 1.0]]) == (4.0, 1.5, 2.0)

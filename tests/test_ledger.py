@@ -120,8 +120,8 @@ def test_the_readme_gives_verdicts_by_reference_alone():
     (text,) = (text for name, text in prose() if name == "README.md")
     assert "<!-- quote claims -->" in text
     own_words = quotes.QUOTE.sub("", text)
-    for verdict in (SUPPORTED, CONTRADICTED, INCONCLUSIVE):
-        assert verdict not in own_words, f"'{verdict}' stands in the README without a reference that keeps it true"
+    for verdict in (SUPPORTED, CONTRADICTED, INCONCLUSIVE, "no verdict"):
+        assert verdict not in own_words.lower(), f"'{verdict}' stands in the README without a reference that keeps it true"
 
 
 def test_the_committed_ledger_is_that_of_the_committed_results():

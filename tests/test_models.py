@@ -8,18 +8,17 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fcl import models
+from fcl import models, settings
 from fcl.models import (
     AFPE,
     L2A,
     Compact,
     MobileNetV2,
-    Setting,
     build_model,
     convolve_observed,
     divisible_by_8,
-    parse_setting,
 )
+from fcl.settings import Setting, parse_setting
 
 SETTINGS = [f"{views}{frames}" for views in "DI" for frames in (1, 2, 3, 4, 5, "*")]
 
@@ -311,4 +310,4 @@ def test_wrong_arguments_are_refused(model, change, message):
 
 
 def test_the_examples_in_the_docstrings():
-    assert doctest.testmod(models).failed == 0
+    assert doctest.testmod(models).failed == 0 and doctest.testmod(settings).failed == 0

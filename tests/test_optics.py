@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fcl import optics
+from fcl.settings import N
 
 PLACES = [(0.0, 0.0), (0.35, -0.2), (-0.7, 0.6), (1.0, 1.0)]
 DIAMETERS = [-32.0, -9.0, -2.0, 0.0, 0.7, 5.0, 20.0]
@@ -25,7 +26,7 @@ def centroids(kernels):
 
 
 def test_focus_distances():
-    assert optics.FOCUS_DISTANCES_MM.shape == (49,)
+    assert optics.FOCUS_DISTANCES_MM.shape == (N,) == (49,)
     assert optics.FOCUS_DISTANCES_MM[[0, 24, 48]].tolist() == [3910.92, 198.18, 102.01]
     assert (np.diff(optics.FOCUS_DISTANCES_MM) < 0).all()
     steps = np.diff(1000 / optics.FOCUS_DISTANCES_MM)

@@ -124,7 +124,7 @@ def test_every_run_that_a_claim_asks_for_is_made():
     [
         (("figure", "smoke", [0]), "target must be one of .* Did you mean 'figures'"),
         (("weights", "smoke", [0], ["D7"]), "setting must be one of D1..D5"),
-        (("weights", "smoke", [0], [], "simulated", "l2"), "model must be afpe or l2a, not 'l2'. Did you mean 'l2a'"),
+        (("weights", "smoke", [0], [], "simulated", "l2"), "model must be 'afpe' or 'l2a', not 'l2'"),
         (("weights", "smoke", [0], ["D1"], "simulated", "l2a"), "weights has no runs of l2a D1 in profile smoke"),
         (("figures", "smok", [0]), "Did you mean 'smoke'"),
         (("figures", "smoke", [0, 1001]), r"seeds \[1001\] chose the weights"),

@@ -87,7 +87,7 @@ def test_every_section_is_drawn_from_stored_runs_in_a_minute(tmp_path):
     before = contents(tmp_path / "figures")
     failed = run(tmp_path, "--only", "table_c")
     assert failed.returncode == 1 and "afpe-D1-F8-seed1/baseline.npz is half-written" in failed.stderr
-    assert "make all-figures PROFILE=laptop SEEDS=1" in failed.stderr and contents(tmp_path / "figures") == before
+    assert "make experiment NAME=table_c PROFILE=laptop SEEDS=1" in failed.stderr and contents(tmp_path / "figures") == before
 
 
 def test_text_that_came_in_pieces_is_joined_and_sliders_are_left_out():
@@ -112,7 +112,7 @@ def test_runs_made_here_are_drawn_beside_them_and_a_missing_one_is_named(project
     (folder / "afpe-D2-F4-seed0" / "kld4.npz").unlink()
     failed = run(project, "--profile", "smoke", "--source", "runs")
     assert failed.returncode == 1
-    assert "table_a.ipynb stopped" in failed.stderr and "make figures" in failed.stderr
+    assert "table_a.ipynb stopped" in failed.stderr and "make experiment NAME=table_a" in failed.stderr
     assert "afpe-D2-F4-seed0/kld4.npz is missing" in failed.stderr
     assert contents(project / "notebooks") == committed
     assert not (project / "figures").exists() and not (project / "results").exists()

@@ -168,6 +168,19 @@ def test_means_over_seeds_as_texts_in_the_order_of_the_rows():
     assert table.x.tolist() == [f"1.50 ± {interval([1, 2])[1]:.2f}", "3.00"] and table.y.tolist() == ["–", "0.5"]
 
 
+def test_pooled_changes_are_geometric_means_with_scipy_s_interval():
+    changed = tables.changes(made_up())
+    changed = changed[changed.method == "fcl"]
+    found = tables.pooled(changed)
+    ratios = 1 + changed.tv / 100
+    low, high = scipy.stats.ttest_1samp(np.log(ratios), 0).confidence_interval(0.95)
+    assert found["pairs"] == 6 and found["tv"] == pytest.approx(100 * (scipy.stats.gmean(ratios) - 1))
+    ends = [f"{100 * (np.exp(end) - 1):+.1f}" for end in (low, high)]
+    assert found["tv_shown"] == f"{found['tv']:+.1f} % [{ends[0]}, {ends[1]}]"
+    both = pd.DataFrame([dict.fromkeys(tables.METRICS, change) for change in (100, -50)])  # twice and half
+    assert tables.pooled(both)["mae"] == pytest.approx(0)
+
+
 def test_noise_is_the_scatter_of_the_baseline_over_seeds():
     rows = made_up().assign(model="afpe", F=4)
     rows["run"] = rows.setting + rows.method + rows.seed.astype(str)

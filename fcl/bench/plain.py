@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from fcl.config import Config
 from fcl.losses import focal_consistency_loss, ordinal_loss
-from fcl.models import N, build_model, parse_setting
+from fcl.models import build_model
+from fcl.settings import N, parse_setting
 from fcl.stacks import FocalStacks
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from fcl.models import parse_setting
 from fcl.records.runs import READOUTS, Weights, parse_weights, project_root, replacing
+from fcl.settings import parse_setting
 
 HEADER = """\
 # Weights of each loss, chosen per setting by `make weights` with the rule of weight_selection.yml: of the

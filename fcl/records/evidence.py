@@ -120,10 +120,10 @@ def with_readout(rows: pd.DataFrame, readout: str) -> pd.DataFrame:
 
 
 def squared_errors(rows: pd.DataFrame) -> pd.DataFrame:
-    """The same runs with mean squared_bias and variance over stacks; their sum is rmse squared."""
+    """The same runs with squared_bias and variance, means over stacks, and their sum, squared_error: rmse squared."""
     parts = [bias_and_variance(answer, labels_of(rows)) for answer in predictions(rows)]
-    return rows.assign(squared_bias=[bias.mean() for bias, _ in parts],
-                       variance=[variance.mean() for _, variance in parts])
+    rows = rows.assign(squared_bias=[bias.mean() for bias, _ in parts], variance=[spread.mean() for _, spread in parts])
+    return rows.assign(squared_error=rows.squared_bias + rows.variance)
 
 
 def stack_changes(rows: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -144,15 +144,18 @@ def _by_stack(answer: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
                          "tv": np.abs(np.diff(answer)).mean(1)})
 
 
-def at_equal(rows: pd.DataFrame, treatment: Iterable[str], control: Iterable[str], value: str = "mae") -> pd.DataFrame:
+def at_equal(
+    rows: pd.DataFrame, treatment: Iterable[str], control: Iterable[str], value: str = "mae", capped: bool = False
+) -> pd.DataFrame:
     """Two frontiers read at equal MSD* (`fcl.frontiers.at_equal_msd_star`), for each setting and seed.
 
-    treatment, control: the weights of each by name, in order, without the baseline. Columns: setting, seed,
-    msd_star, treatment, control.
+    treatment, control: the weights of each by name, in order, without the baseline. capped: at no higher MSD* than the
+    baseline's. Columns: setting, seed, msd_star, treatment, control.
     """
     found = []
     for (setting, seed), runs in rows.groupby(["setting", "seed"], sort=False):
         points = runs.drop_duplicates("weights").set_index("weights")[["msd_star", value]]
         curves = [points.loc[["baseline", *names]] for names in (treatment, control)]
-        found.append((setting, seed, *at_equal_msd_star(*curves)))
+        highest = points.msd_star["baseline"] if capped else np.inf
+        found.append((setting, seed, *at_equal_msd_star(*curves, highest)))
     return pd.DataFrame(found, columns=["setting", "seed", "msd_star", "treatment", "control"])

@@ -19,8 +19,8 @@ import pandas as pd
 
 from fcl.config import Config
 from fcl.metrics import evaluate
-from fcl.models import N, parse_setting
 from fcl.records.runs import READOUTS, ResultsError, Weights, group_name, parse_weights
+from fcl.settings import N, parse_setting
 
 RECORD_KEYS = {"run", "profile", "data", "weights", "config", "stacks", "seconds", "code", "versions",
                "machine", "peak_memory_mb", "finished"}

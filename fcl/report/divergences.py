@@ -108,16 +108,14 @@ def at_equal_consistency(rows: pd.DataFrame) -> pd.DataFrame:
     """JSD minus Jeffreys where both are equally consistent, read off frontiers over the weight.
 
     For each seed both frontiers run from the baseline through the weights in their order, and are read at one MSD* by
-    `fcl.frontiers.at_equal_msd_star`. Seeds count that have the baseline and two or more weights of each divergence; those
-    of a setting are all read off the weights that they share, of which there must be two or more, too. Columns as in
-    `at_ratio`; msd_star, equal by construction, is NaN.
+    `fcl.frontiers.at_equal_msd_star`. They are those of `same_seeds`, at the pulls that both divergences have, of which
+    there must be two or more. Columns as in `at_ratio`; msd_star, equal by construction, is NaN.
     """
     records = []
-    for setting, part in rows.groupby("setting"):
-        several = part.groupby("seed").filter(_is_frontier)
-        shared = several.groupby("weights").seed.nunique() == several.seed.nunique()
-        part = several[several.weights.isin(shared.index[shared])]
-        if part.empty or not _is_frontier(part):
+    for setting, part in same_seeds(rows).groupby("setting"):
+        common = set.intersection(*(set(part.pull[part.term == term]) for term in TERMS))
+        part = part[(part.term == "baseline") | part.pull.isin(common)]
+        if len(common) < 2 or "baseline" not in set(part.term):
             continue
         names = part.sort_values("weight").groupby("term").weights.unique()
         found = {value: ([], []) for value in VALUES if value != "msd_star"}
@@ -133,10 +131,14 @@ def at_equal_consistency(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def _is_frontier(runs: pd.DataFrame) -> bool:
-    """Whether there is a baseline, and two or more weights of each divergence."""
-    count = runs.groupby("term").weights.nunique()
-    return "baseline" in count and all(count.get(term, 0) >= 2 for term in TERMS)
+def same_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """The runs of which curves over the weight are made: of each setting the seeds that have the most weights, and the
+    weights that all of these have. Points of other seeds would lie higher or lower for that reason alone.
+    """
+    count = rows.groupby(["setting", "seed"]).weights.transform("nunique")
+    rows = rows[count == count.groupby(rows.setting).transform("max")]
+    seeds = rows.groupby(["setting", "weights"]).seed.transform("nunique")
+    return rows[seeds == rows.groupby("setting").seed.transform("nunique")]
 
 
 def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
@@ -180,10 +182,11 @@ def _word(higher: float, lower: float) -> str:
 def figure(rows: pd.DataFrame, over: str) -> Figure:
     """Change of each of VALUES against the same seed's baseline, over the pull of the loss or the change of MSD*.
 
-    rows: from `read_terms`. over: "pull" or "msd_star". A row of panels per setting that has two or more weights of each
-    divergence (per setting, if none has), a curve per divergence; bars are 95 % intervals over the seeds that have a
-    weight, absent for one seed.
+    rows: from `read_terms`; those of `same_seeds` are drawn. over: "pull" or "msd_star". A row of panels per setting that has
+    two or more weights of each divergence (per setting, if none has), a curve per divergence; bars are 95 % intervals over
+    seeds, absent for one seed.
     """
+    rows = same_seeds(rows)
     values = [value for value in VALUES if value != over]
     baseline = rows[rows.term == "baseline"].set_index(["setting", "seed"])[list(VALUES)]
     runs = rows[rows.term != "baseline"].set_index(["setting", "seed"])

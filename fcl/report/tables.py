@@ -4,14 +4,13 @@ Every function takes and gives tidy DataFrames. A row names its setting (D1..D5,
 four metrics are in focal indices, changes in percent of the same seed's baseline.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
-from scipy.stats import spearmanr
 
 from fcl.records.runs import METHODS
 from fcl.stats import interval
@@ -112,7 +111,7 @@ def rank_correlation(comparison: pd.DataFrame) -> pd.Series:
     found = {}
     for metric, name in METRICS.items():
         pairs = comparison[[metric, f"{metric}_paper"]].dropna()
-        found[name] = spearmanr(*pairs.to_numpy().T).statistic if len(pairs) > 2 else np.nan
+        found[name] = pairs.rank().corr().iloc[0, 1] if len(pairs) > 2 else np.nan
     return pd.Series(found)
 
 
@@ -140,21 +139,48 @@ def plus_minus(value: float, half: float, digits: int, sign: str = "") -> str:
     return f"{value:{sign}.{digits}f}" + ("" if pd.isna(half) else f" ± {half:.{digits}f}")
 
 
-def over_seeds(rows: pd.DataFrame, by: Sequence[str], digits: Mapping[str, int]) -> pd.DataFrame:
-    """Means over the rows (seeds) of each group, in the order of the rows, as texts: '1.76 ± 0.02', or '1.76' for one seed.
+def intervals(rows: pd.DataFrame, by: Sequence[str], names: Iterable[str]) -> pd.DataFrame:
+    """Mean of the columns `names` over the rows (seeds) of each group, in their order, and `<name>_half`, half its 95 % interval.
 
-    by: columns that make a group; digits: column -> decimals. The half width is that of the 95 % Student-t interval.
+    by: columns that make a group, the index of the result. Student's t; NaN for one seed.
     """
-    groups = rows.groupby(list(by), sort=False)
-    texts = {name: groups[name].agg(lambda values, places=places: plus_minus(*interval(values), places))
-             for name, places in digits.items()}
-    return pd.DataFrame(texts)
+    groups, found = rows.groupby(list(by), sort=False), {}
+    for name in names:
+        pairs = groups[name].agg(interval)
+        found |= {name: pairs.str[0], f"{name}_half": pairs.str[1]}
+    return pd.DataFrame(found)
 
 
-def in_words(change: Any) -> str:
+def over_seeds(rows: pd.DataFrame, by: Sequence[str], digits: Mapping[str, int]) -> pd.DataFrame:
+    """`intervals` as texts: '1.76 ± 0.02', or '1.76' for one seed. digits: column -> decimals."""
+    table = intervals(rows, by, digits)
+    return pd.DataFrame({name: [plus_minus(*pair, places) for pair in zip(table[name], table[f"{name}_half"])]
+                         for name, places in digits.items()}, index=table.index)
+
+
+def pooled(changed: pd.DataFrame) -> dict[str, Any]:
+    """Changes in percent of several pairs (setting, seed) as one, on the scale of the claims: the geometric mean.
+
+    100 (exp(mean of log(1 + change / 100)) - 1), its 95 % interval by Student's t on the logarithms. changed: `changes`.
+    pairs, how many; of each metric the mean, and `<metric>_shown`, the mean with both ends of the interval as text.
+    """
+    found: dict[str, Any] = {"pairs": len(changed)}
+    for metric in METRICS:
+        mean, half = interval(np.log1p(changed[metric] / 100))
+        low, middle, high = (100 * np.expm1(mean + side * half) for side in (-1, 0, 1))
+        found |= {metric: middle, f"{metric}_shown": f"{middle:+.1f} % [{low:+.1f}, {high:+.1f}]"}
+    return found
+
+
+def in_words(change: Any, unit: str = "%") -> str:
     """A row of `summarise(changes(...))` as text: 'MAE -1.2 ± 0.4 %, RMSE ...'."""
     values = {name: (getattr(change, metric), getattr(change, f"{metric}_half")) for metric, name in METRICS.items()}
-    return ", ".join(f"{name} {plus_minus(*pair, 1, '+')} %" for name, pair in values.items())
+    return ", ".join(f"{name} {plus_minus(*pair, 1, '+')} {unit}" for name, pair in values.items())
+
+
+def scatter(rows: pd.DataFrame) -> str:
+    """`seed_noise` as text: 'MAE 0.221, RMSE ...'."""
+    return ", ".join(f"{METRICS[metric]} {value:.3f}" for metric, value in seed_noise(rows).items())
 
 
 def table_html(

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from fcl.report.plots import PAGE, QUIET, STYLE, look
 from fcl.report.tables import METRICS, NAMES
 
+LIMIT = 25  # percent
 SHOWN = 1.2  # frontiers are drawn up to this times the baseline: beyond, a network has stopped to learn
 
 
@@ -45,7 +46,7 @@ def weight_curves(ours: pd.DataFrame, paper: pd.DataFrame, noise: pd.Series | No
 
     ours, paper: change in percent against weights (0, 0), a row per cell with lambda_msd, lambda_kld, mae and
     msd_star; ours also `<metric>_half`, drawn as a band. noise: metric -> scatter of one seed in percent, a
-    grey band about zero. The vertical scale ends at 25 %.
+    grey band about zero. The vertical scale ends at 25 % to both sides, where arrows mark what lies beyond.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, 2, figsize=(PAGE, 3.8), sharey="row")
@@ -55,6 +56,10 @@ def weight_curves(ours: pd.DataFrame, paper: pd.DataFrame, noise: pd.Series | No
                     curve = table[table[f"lambda_{fixed}"] == 4].sort_values(f"lambda_{moving}")
                     x, y = curve[f"lambda_{moving}"], curve[metric]
                     panel.plot(x, y, label=name, **style)
+                    for edge, beyond, arrow in ((1, y > LIMIT, "^"), (0, y < -LIMIT, "v")):
+                        if beyond.any():
+                            place = dict(transform=panel.get_xaxis_transform(), clip_on=False, zorder=3)
+                            panel.scatter(x[beyond], [edge] * beyond.sum(), 16, style["color"], arrow, **place)
                     if f"{metric}_half" in curve:
                         half = curve[f"{metric}_half"]
                         panel.fill_between(x, y - half, y + half, color=style["color"], alpha=0.15, linewidth=0)
@@ -63,7 +68,8 @@ def weight_curves(ours: pd.DataFrame, paper: pd.DataFrame, noise: pd.Series | No
                     panel.axhspan(-noise[metric], noise[metric], **band)
                 panel.axhline(0, color=QUIET, linewidth=0.7)
                 panel.set(xlabel=f"λ {moving.upper()}, with λ {fixed.upper()} = 4")
-                panel.set_ylim(top=min(25, panel.get_ylim()[1]))
+            low, high = panels[0].get_ylim()  # of both
+            panels[0].set_ylim(max(low, -LIMIT), min(high, LIMIT))
             panels[0].set_ylabel(f"{METRICS[metric]}, change in %")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

@@ -78,3 +78,12 @@ def test_frontiers_keep_broken_networks_outside_and_say_so():
     assert figure.axes[0].get_ylim()[1] < 3 and figure.axes[0].get_xlim()[0] > 2.5
     line = figure.axes[0].containers[0].lines[0]
     assert line.get_xdata().tolist() == [4, 3.5, 3, 2.5] and line.get_ydata().tolist() == [2, 2, 2, 11]
+
+
+def test_losses_in_a_corner_are_enlarged():
+    table = points()
+    readout = pd.DataFrame([dict(setting="D1", method="readout", msd_star=x, msd_star_half=0.1, mae=2.0, mae_half=0.1,
+                                 mean_entropy=1.0, mean_entropy_half=0.1) for x in (4.0, 0.2)])
+    first, *others = weight_plots.frontiers(pd.concat([table, readout]), ["D1", "I1"]).axes
+    (inset,) = first.child_axes[:1]
+    assert inset.get_xlim()[0] > 2 > 0.2 > first.get_xlim()[0] and not others[0].child_axes

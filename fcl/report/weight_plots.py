@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fcl.report.plots import PAGE, QUIET, STYLE, look
@@ -80,7 +81,8 @@ def frontiers(curves: pd.DataFrame, settings: Sequence[str]) -> Figure:
 
     curves: a row per point, in the order of the weights with the baseline first: setting, method, and mean and
     half interval over seeds of msd_star, mae (focal indices) and mean_entropy (nats). Better is lower left.
-    Points whose MAE or MSD* is more than 1.2 times the baseline's lie outside.
+    Points whose MAE or MSD* is more than 1.2 times the baseline's lie outside. Where the readout leaves the losses a
+    corner of the panel, they stand enlarged beside it.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(2, len(settings), figsize=(PAGE, 4.6), sharex="col", squeeze=False)
@@ -88,16 +90,15 @@ def frontiers(curves: pd.DataFrame, settings: Sequence[str]) -> Figure:
             here = curves[curves.setting == setting]
             start = here.iloc[0]
             inside = (here.mae <= SHOWN * start.mae) & (here.msd_star <= SHOWN * start.msd_star)
+            losses = inside & (here.method != "readout")
+            left, right = (here.msd_star + side * here.msd_star_half.fillna(0) for side in (-1, 1))
             for panel, value in zip(column, ("mae", "mean_entropy"), strict=True):
-                for method in dict.fromkeys(here.method):
-                    curve = here[here.method == method]
-                    errors = dict(xerr=curve.msd_star_half, yerr=curve[f"{value}_half"], elinewidth=0.5)
-                    panel.errorbar(curve.msd_star, curve[value], label=NAMES.get(method, method), **errors,
-                                   **look(method, list(dict.fromkeys(here.method))))
-                for axis, name in ((panel.set_xlim, "msd_star"), (panel.set_ylim, value)):
-                    values, halves = here[name][inside], here[f"{name}_half"][inside].fillna(0)
-                    margin = 0.08 * (values.max() - values.min()) or 0.1
-                    axis((values - halves).min() - margin, (values + halves).max() + margin)
+                _draw_frontiers(panel, here, value, inside)
+                if right[losses].max() - left[losses].min() < 0.4 * np.ptp(panel.get_xlim()):
+                    inset = panel.inset_axes([0.09, 0.36, 0.55, 0.6])
+                    _draw_frontiers(inset, here, value, losses)
+                    inset.spines[:].set(visible=True, color=QUIET)
+                    panel.indicate_inset_zoom(inset, edgecolor=QUIET)
             outside = f" ({(~inside).sum()} points outside)" if (~inside).any() else ""
             column[0].set_title(f"{setting}{outside}")
             column[1].set_xlabel("MSD* (focal indices)")
@@ -106,3 +107,16 @@ def frontiers(curves: pd.DataFrame, settings: Sequence[str]) -> Figure:
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
+
+
+def _draw_frontiers(panel: Axes, here: pd.DataFrame, value: str, inside: pd.Series) -> None:
+    """The curves of one setting in a panel that ends around the points `inside`."""
+    for method in dict.fromkeys(here.method):
+        curve = here[here.method == method]
+        errors = dict(xerr=curve.msd_star_half, yerr=curve[f"{value}_half"], elinewidth=0.5)
+        panel.errorbar(curve.msd_star, curve[value], label=NAMES.get(method, method), **errors,
+                       **look(method, list(dict.fromkeys(here.method))))
+    for axis, name in ((panel.set_xlim, "msd_star"), (panel.set_ylim, value)):
+        values, halves = here[name][inside], here[f"{name}_half"][inside].fillna(0)
+        margin = 0.08 * (values.max() - values.min()) or 0.1
+        axis((values - halves).min() - margin, (values + halves).max() + margin)

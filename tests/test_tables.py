@@ -179,6 +179,9 @@ def test_pooled_changes_are_geometric_means_with_scipy_s_interval():
     assert found["tv_shown"] == f"{found['tv']:+.1f} % [{ends[0]}, {ends[1]}]"
     both = pd.DataFrame([dict.fromkeys(tables.METRICS, change) for change in (100, -50)])  # twice and half
     assert tables.pooled(both)["mae"] == pytest.approx(0)
+    assert tables.pooled(both[:1])["mae_shown"] == "+100.0 %"
+    nothing = tables.pooled(both.replace(-50, -100))  # a network that gives one answer has MSD* 0
+    assert nothing["mae_shown"] == "–" and np.isnan(nothing["mae"])
 
 
 def test_noise_is_the_scatter_of_the_baseline_over_seeds():

@@ -37,8 +37,8 @@ class RefusedFile(ResultsError):
         self.path, self.problem, self.experiment = path, problem, ""
 
     def __str__(self) -> str:
-        own = self.path == _labels_file(self.path.parent)
-        folder = self.path.parent if own else self.path.parents[1]
+        is_labels = self.path == _labels_file(self.path.parent)
+        folder = self.path.parent if is_labels else self.path.parents[1]
         profile, data = folder.parent.name, folder.name.removesuffix("-validation")
         options = f"PROFILE={profile}" + ("" if data == "simulated" else f" DATA={data}")
         again = f"{self.path} {self.problem}. Remove what is there and run"

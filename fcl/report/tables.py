@@ -162,13 +162,16 @@ def pooled(changed: pd.DataFrame) -> dict[str, Any]:
     """Changes in percent of several pairs (setting, seed) as one, on the scale of the claims: the geometric mean.
 
     100 (exp(mean of log(1 + change / 100)) - 1), its 95 % interval by Student's t on the logarithms. changed: `changes`.
-    pairs, how many; of each metric the mean, and `<metric>_shown`, the mean with both ends of the interval as text.
+    pairs, how many; of each metric the mean, and `<metric>_shown`, the mean with both ends of the interval as text. One pair
+    has no interval; a ratio that is 0 or no number leaves NaN and a dash.
     """
     found: dict[str, Any] = {"pairs": len(changed)}
     for metric in METRICS:
-        mean, half = interval(np.log1p(changed[metric] / 100))
-        low, middle, high = (100 * np.expm1(mean + side * half) for side in (-1, 0, 1))
-        found |= {metric: middle, f"{metric}_shown": f"{middle:+.1f} % [{low:+.1f}, {high:+.1f}]"}
+        ratios = 1 + changed[metric] / 100
+        mean, half = interval(np.log(ratios.where(ratios > 0)))
+        middle, low, high = (100 * np.expm1(end) for end in (mean, mean - half, mean + half))
+        ends = "" if pd.isna(half) else f" [{low:+.1f}, {high:+.1f}]"
+        found |= {metric: middle, f"{metric}_shown": "–" if pd.isna(middle) else f"{middle:+.1f} %{ends}"}
     return found
 
 

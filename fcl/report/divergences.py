@@ -25,7 +25,8 @@ from fcl.stats import interval, paired_difference
 
 MATCHED = 8  # near agreement J = 8 JSD
 TERMS = {"kld": "Jeffreys", "jsd": "JSD"}
-VALUES = {"mean_entropy": "entropy (nats)", "msd_star": "MSD*", "tv": "TV", "mae": "MAE"}
+VALUES = {"mean_entropy": "entropy (nats)"}
+VALUES |= {"msd_star": "MSD* (focal indices)", "tv": "TV (focal indices)", "mae": "MAE (focal indices)"}
 
 
 def read_terms(folder: Path, seeds: str = "all", model: str = "afpe", focal_indices: int = 4) -> pd.DataFrame:
@@ -210,7 +211,7 @@ def figure(rows: pd.DataFrame, over: str) -> Figure:
                 if over == "pull":
                     panel.set_xscale("log", base=2)
                     panel.xaxis.set_major_formatter("{x:g}")
-                panel.set_xlabel("weight (JSD: weight / 8)" if over == "pull" else "change of MSD*")
+                panel.set_xlabel("weight (JSD: weight / 8)" if over == "pull" else "change of MSD* (focal indices)")
             panels[0].set_ylabel(f"{setting}, change")
         drawing.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return drawing

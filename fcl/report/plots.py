@@ -123,7 +123,7 @@ def metric_figure(
                     _mark_noise(panel, scatter[metric])
             panels[0].set_ylabel(label)
         for top, bottom, title in zip(axes[0], axes[-1], METRICS.values(), strict=True):
-            top.set_title(f"{title} (focal indices)" if title == "MAE" else title)
+            top.set_title(f"{title} (focal indices)")
             bottom.set_xlabel(x)
         handles, labels = axes[0, 1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
@@ -168,9 +168,10 @@ def _mark_floors(panel: Axes, floors: Mapping[str, float]) -> None:
     ]
     if lines:
         low, high = panel.get_ylim()
+        low = min(low, min(floors.values()) - 0.06 * (high - low))  # not on the axis
         below_legend = 0.85 - 0.12 * len(lines)  # fraction of the panel's height
         panel.set_ylim(low, max(high, low + (max(floors.values()) - low) / below_legend))
-        small = dict(fontsize=7, title_fontsize=7, labelcolor=QUIET, handlelength=1.5, borderpad=0)
+        small = dict(fontsize=7, title_fontsize=7, labelcolor=QUIET, handlelength=1.5, borderpad=0.3)
         panel.legend(handles=lines, title="floor of I1, labels", loc="upper right", **small)
 
 

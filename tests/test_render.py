@@ -48,7 +48,8 @@ def test_published_results_are_drawn_in_place_and_drawing_again_changes_nothing(
     assert first.returncode == 0, first.stderr
     drawn = contents(project / "figures", project / "notebooks")
     figures = [f"{name}.{kind}" for name in ("figure_a", "figure_a_paper") for kind in ("pdf", "png", "json")]
-    tables = {"table_a.csv", "table_a_changes.csv", "table_a_pooled.csv"}
+    tables = {f"table_a{part}.csv" for part in (
+        "", "_changes", "_pooled", "_terms", "_squared_errors", "_squared_errors_fcl")}
     assert {path.name for path in drawn} == {*figures, *tables, "table_a.ipynb"}
     notebook = project / "notebooks" / "table_a.ipynb"
     before = nbformat.read(fake.ROOT / "notebooks" / "table_a.ipynb", as_version=4)

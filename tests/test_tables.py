@@ -191,6 +191,8 @@ def test_noise_is_the_scatter_of_the_baseline_over_seeds():
     variances = [pick(rows, setting, "baseline").tv.var() for setting in SETTINGS]
     assert tables.seed_noise(twice).tv == pytest.approx(np.sqrt(np.mean(variances)))
     assert tables.seed_noise(rows[rows.seed == 0]).isna().all()
+    assert f"TV {np.sqrt(np.mean(variances)):.3f}" in tables.scatter(rows)
+    assert tables.scatter(rows[rows.seed == 0]) == "MAE –, RMSE –, MSD* –, TV –"
 
 
 def test_the_grid_has_a_line_for_each_kld_and_marks_two():

@@ -182,8 +182,8 @@ def in_words(change: Any, unit: str = "%") -> str:
 
 
 def scatter(rows: pd.DataFrame) -> str:
-    """`seed_noise` as text: 'MAE 0.221, RMSE ...'."""
-    return ", ".join(f"{METRICS[metric]} {value:.3f}" for metric, value in seed_noise(rows).items())
+    """`seed_noise` as text: 'MAE 0.221, RMSE ...', dashes for one seed."""
+    return ", ".join(f"{METRICS[metric]} {plus_minus(value, np.nan, 3)}" for metric, value in seed_noise(rows).items())
 
 
 def table_html(

@@ -79,6 +79,15 @@ def test_parallel_frontiers_differ_by_their_distance_wherever_the_weights_lie():
     assert at_equal_consistency(rows[~rows.weights.isin(["kld1", "kld2"])]).empty
 
 
+def test_seeds_with_one_divergence_alone_make_no_curve():
+    rows = made_up(["baseline", "kld4", "kld8", "jsd32"])
+    part = rows[((rows.seed == 0) & (rows.term != "jsd")) | ((rows.seed == 1) & (rows.term != "kld"))]
+    assert divergences.same_seeds(part).empty and at_equal_consistency(part).empty
+    part = rows[(rows.seed == 2) | ((rows.seed == 0) & (rows.term != "jsd"))]
+    assert set(divergences.same_seeds(part).seed) == {2}
+    plt.close(divergences.figure(part, "pull"))
+
+
 @pytest.mark.parametrize(("differences", "halves", "word"), [
     ([0.2, 0.3], [0.1, 0.4], "supported"),
     ([-0.2, 0.3], [0.1, 0.4], "contradicted"),

@@ -58,6 +58,8 @@ def test_published_seeds_count_with_most_of_their_runs_others_with_every_run(roo
         complete(root, "6 0 5")
     with pytest.raises(ValueError, match='"all" or whole numbers'):
         complete(root, "0, 1")
+    with pytest.raises(ResultsError, match="has no seed 5 .*make experiment NAME=made_up PROFILE=laptop SEEDS='5'"):
+        evidence.read_runs("made_up", "laptop", "runs", "5")
 
 
 def test_seeds_are_found_where_every_group_is_of_another_length(root):

@@ -180,8 +180,21 @@ def test_pooled_changes_are_geometric_means_with_scipy_s_interval():
     both = pd.DataFrame([dict.fromkeys(tables.METRICS, change) for change in (100, -50)])  # twice and half
     assert tables.pooled(both)["mae"] == pytest.approx(0)
     assert tables.pooled(both[:1])["mae_shown"] == "+100.0 %"
+    assert tables.pooled(both[:0])["mae_shown"] == "–"
     nothing = tables.pooled(both.replace(-50, -100))  # a network that gives one answer has MSD* 0
     assert nothing["mae_shown"] == "–" and np.isnan(nothing["mae"])
+
+
+def test_differences_are_paired_and_their_intervals_may_be_of_nothing():
+    rows = made_up().sample(frac=1, random_state=1)
+    found = tables.differences(rows, ["tv"]).set_index(["setting", "seed"]).tv
+    for setting in SETTINGS:
+        for seed in (0, 1, 2):
+            expected = pick(rows, setting, "fcl", seed).tv - pick(rows, setting, "baseline", seed).tv
+            assert found[setting, seed] == pytest.approx(expected)
+    table = tables.intervals(found.reset_index(), ["setting"], ["tv"])
+    assert table.loc["I1"].tolist() == pytest.approx(interval(found["I1"]))
+    assert tables.over_seeds(found.reset_index()[:0], ["setting"], {"tv": 2}).empty
 
 
 def test_noise_is_the_scatter_of_the_baseline_over_seeds():

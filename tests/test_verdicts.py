@@ -169,7 +169,11 @@ def test_what_spoils_a_verdict_is_named(folder):
 
 def test_results_without_labels_are_no_missing_results(folder, monkeypatch):
     monkeypatch.setattr(ledger, "project_root", lambda: folder.parents[2])
-    assert {result["verdict"] for result in ledger.ledger()} == {"not testable here"}  # nothing is there yet
+    (folder / "afpe-D1-F4-seed0").mkdir()
+    (folder / "afpe-D1-F4-seed0" / "group.json").write_text("{}")
+    labels = (folder / "test.npz").rename(folder / "aside")
+    assert {result["verdict"] for result in ledger.ledger()} == {"not testable here"}  # a training has begun
+    labels.rename(folder / "test.npz")
     write_seeds(folder)
     (folder / "test.npz").unlink()
     with pytest.raises(runs.ResultsError, match="test.npz is missing"):

@@ -20,7 +20,7 @@ from fcl.frontiers import at_equal_msd_star
 from fcl.metrics import evaluate
 from fcl.models import build_model
 from fcl.records.evidence import COMMON_STARTS
-from fcl.records.results import load_record, load_run, test_labels
+from fcl.records.results import load_record, load_run, run_records, test_labels
 from fcl.records.runs import Weights, chosen_weights
 from fcl.report.tables import paper_table
 
@@ -37,8 +37,7 @@ class Stored:
     def __init__(self, folder: Path):
         self.folder, self.profile = folder, folder.parent.name
         self.labels, self.categories, _ = test_labels(folder)
-        self.records = {f"{path.parent.name}/{path.stem}": load_record(path)
-                        for path in sorted(folder.glob("[!.]*/[!.]*.json")) if path.name != "group.json"}
+        self.records = {f"{path.parent.name}/{path.stem}": load_record(path) for path in run_records(folder)}
         self._of_config: dict[Any, dict[int, str]] = {}
         for run, record in self.records.items():
             key = _identity(record["config"]), record["weights"]

@@ -24,6 +24,7 @@ import pandas as pd
 from fcl.audit.arms import Printed, Stored
 from fcl.audit.claims import LEDGER, METRICS, load_claims
 from fcl.audit.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTABLE, judge_all
+from fcl.records.results import run_records
 from fcl.records.runs import project_root, read_profile
 
 WIDTH = 100  # columns of the terminal
@@ -40,7 +41,7 @@ def ledger(source: str = "results", profile: str = "laptop", claims: Path | None
     read_profile(profile)  # complains about an unknown one
     wanted = [replace(claim, profile=profile) if claim.profile == "laptop" else claim for claim in load_claims(claims)]
     folders = {name: root / source / name / "simulated" for name in {claim.profile for claim in wanted}}
-    sources = {name: Stored(folder) for name, folder in folders.items() if any(folder.glob("[!.]*/[!.]*.json"))}
+    sources = {name: Stored(folder) for name, folder in folders.items() if run_records(folder)}
     paper = Printed(root / "experiments" / "paper.yml")
     results = judge_all(wanted, sources, paper, (claims or root / LEDGER).absolute())
     return json.loads(pd.DataFrame(results).to_json(orient="records", double_precision=6))

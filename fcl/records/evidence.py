@@ -54,11 +54,11 @@ def complete_seeds(folder: Path, plan: Mapping[str, Any], profile: str, wanted: 
     seeds = complete if wanted == "all" else {int(text) for text in wanted.split()}
     if not seeds or seeds - complete:
         missing = " ".join(map(str, sorted(seeds - complete)))
-        command = f"make all-figures PROFILE={profile}" + f" SEEDS={missing!r}" * bool(missing)
+        target = f"experiment NAME={plan['name']}" if "name" in plan else "all-figures"
+        command = f"make {target} PROFILE={profile}" + f" SEEDS={missing!r}" * bool(missing)
         raise ResultsError(
             f"{folder} has no {'seed' if not seeds else f'seed {missing}'} with all that this experiment needs. "
-            f"`{command}` (for Table A, `make figures`) makes them in runs/ and draws from there; `make publish` "
-            "copies finished runs to results/."
+            f"`{command}` makes them in runs/; `make publish` copies finished runs to results/."
         )
     return sorted(seeds)
 
@@ -73,17 +73,17 @@ def read_runs(
     there.
     """
     plan = read_experiment(name, profile, data)
-    try:
-        return planned_results(project_root() / source / profile / plan["data"], plan, profile, seeds)
-    except RefusedFile as error:
-        error.experiment = name
-        raise
+    return planned_results(project_root() / source / profile / plan["data"], plan, profile, seeds)
 
 
 def planned_results(folder: Path, plan: Mapping[str, Any], profile: str, seeds: str = "all") -> pd.DataFrame:
     """As `read_runs`, of a plan that is no file, in any folder of results."""
     planned = planned_runs(plan, profile, complete_seeds(folder, plan, profile, seeds))
-    results = read_results(folder, expected=set(planned.run))
+    try:
+        results = read_results(folder, expected=set(planned.run))
+    except RefusedFile as error:
+        error.experiment = plan.get("name", "")
+        raise
     run = results.path.map(lambda path: f"{Path(path).parent.name}/{Path(path).stem}")
     return planned.merge(results.assign(run=run), on="run", validate="many_to_one")
 

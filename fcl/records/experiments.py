@@ -12,9 +12,9 @@ AXES = ("model", "settings", "focal_indices", "length", "consistency_start", "pa
 
 
 def read_experiment(name: str, profile: str, data: str = "") -> dict[str, Any]:
-    """experiments/<name>.yml with a profile's exceptions put in, on other `data` where these are named."""
+    """experiments/<name>.yml with a profile's exceptions put in, on other `data` where these are named; and its `name`."""
     plan = parse_yaml((project_root() / "experiments" / f"{name}.yml").read_text(encoding="utf-8"))
-    return plan | plan.get("profiles", {}).get(profile, {}) | ({"data": data} if data else {})
+    return plan | plan.get("profiles", {}).get(profile, {}) | ({"data": data} if data else {}) | {"name": name}
 
 
 def parts(plan: Mapping[str, Any]) -> list[dict[str, Any]]:

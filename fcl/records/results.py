@@ -62,6 +62,11 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
         raise RefusedFile(path, f"is half-written or spoilt ({error})") from None
 
 
+def run_records(folder: Path) -> list[Path]:
+    """The records of the runs in a folder of results, <group>/<run>.json: of those that are complete."""
+    return sorted(path for path in folder.glob("[!.]*/[!.]*.json") if path.name != "group.json")
+
+
 def load_record(path: Path) -> dict[str, Any]:
     """The record of a run, <run>.json. ResultsError if missing, half-written, where another run belongs, or of another config
     than its name says.

@@ -133,9 +133,10 @@ def at_equal_consistency(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def same_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """The runs of which curves over the weight are made: of each setting the seeds that have the most weights, and the
-    weights that all of these have. Points of other seeds would lie higher or lower for that reason alone.
+    """The runs of which curves over the weight are made: of each setting the seeds that have the most weights, of both
+    divergences, and the weights that all of these have. Points of other seeds would lie higher or lower for that reason alone.
     """
+    rows = rows.groupby(["setting", "seed"]).filter(lambda part: set(TERMS) <= set(part.term))
     count = rows.groupby(["setting", "seed"]).weights.transform("nunique")
     rows = rows[count == count.groupby(rows.setting).transform("max")]
     seeds = rows.groupby(["setting", "weights"]).seed.transform("nunique")
@@ -200,6 +201,8 @@ def figure(rows: pd.DataFrame, over: str) -> Figure:
         for panels, setting in zip(axes, settings):
             for term, name in TERMS.items():
                 part = runs[(runs.setting == setting) & (runs.term == term)]
+                if part.empty:
+                    continue
                 points = [group for _, group in part.groupby("weight")]
                 x = [group[over].mean() for group in points]
                 for panel, value in zip(panels, values):

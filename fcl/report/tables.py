@@ -144,11 +144,16 @@ def intervals(rows: pd.DataFrame, by: Sequence[str], names: Iterable[str]) -> pd
 
     by: columns that make a group, the index of the result. Student's t; NaN for one seed.
     """
-    groups, found = rows.groupby(list(by), sort=False), {}
-    for name in names:
-        pairs = groups[name].agg(interval)
-        found |= {name: pairs.str[0], f"{name}_half": pairs.str[1]}
-    return pd.DataFrame(found)
+    groups, names = rows.groupby(list(by), sort=False), list(names)
+    means, halves = (groups[names].agg(lambda values, side=side: interval(values)[side]) for side in (0, 1))
+    return pd.DataFrame({key: table[name] for name in names for key, table in ((name, means), (f"{name}_half", halves))})
+
+
+def differences(rows: pd.DataFrame, columns: Sequence[str], method: str = "fcl") -> pd.DataFrame:
+    """A method less the baseline of the same setting and seed: setting, seed, and each of `columns` in its unit."""
+    by_method = rows.set_index(["setting", "seed"])
+    ours, baseline = (by_method[by_method.method == name][list(columns)] for name in (method, "baseline"))
+    return (ours - baseline.loc[ours.index]).reset_index()
 
 
 def over_seeds(rows: pd.DataFrame, by: Sequence[str], digits: Mapping[str, int]) -> pd.DataFrame:
@@ -163,12 +168,12 @@ def pooled(changed: pd.DataFrame) -> dict[str, Any]:
 
     100 (exp(mean of log(1 + change / 100)) - 1), its 95 % interval by Student's t on the logarithms. changed: `changes`.
     pairs, how many; of each metric the mean, and `<metric>_shown`, the mean with both ends of the interval as text. One pair
-    has no interval; a ratio that is 0 or no number leaves NaN and a dash.
+    has no interval; no pair, and a ratio that is 0 or no number, leave NaN and a dash.
     """
     found: dict[str, Any] = {"pairs": len(changed)}
     for metric in METRICS:
         ratios = 1 + changed[metric] / 100
-        mean, half = interval(np.log(ratios.where(ratios > 0)))
+        mean, half = interval(np.log(ratios.where(ratios > 0))) if len(ratios) else (np.nan, np.nan)
         middle, low, high = (100 * np.expm1(end) for end in (mean, mean - half, mean + half))
         ends = "" if pd.isna(half) else f" [{low:+.1f}, {high:+.1f}]"
         found |= {metric: middle, f"{metric}_shown": "–" if pd.isna(middle) else f"{middle:+.1f} %{ends}"}
@@ -176,7 +181,7 @@ def pooled(changed: pd.DataFrame) -> dict[str, Any]:
 
 
 def in_words(change: Any, unit: str = "%") -> str:
-    """A row of `summarise(changes(...))` as text: 'MAE -1.2 ± 0.4 %, RMSE ...'."""
+    """A row of `summarise` or `intervals` of changes as text: 'MAE -1.2 ± 0.4 %, RMSE ...'. unit: theirs."""
     values = {name: (getattr(change, metric), getattr(change, f"{metric}_half")) for metric, name in METRICS.items()}
     return ", ".join(f"{name} {plus_minus(*pair, 1, '+')} {unit}" for name, pair in values.items())
 

@@ -94,7 +94,8 @@ def frontiers(curves: pd.DataFrame, settings: Sequence[str]) -> Figure:
             left, right = (here.msd_star + side * here.msd_star_half.fillna(0) for side in (-1, 1))
             for panel, value in zip(column, ("mae", "mean_entropy"), strict=True):
                 _draw_frontiers(panel, here, value, inside)
-                if right[losses].max() - left[losses].min() < 0.4 * np.ptp(panel.get_xlim()):
+                narrow = right[losses].max() - left[losses].min() < 0.4 * np.ptp(panel.get_xlim())
+                if narrow and here.msd_star[losses].nunique() > 1:  # more than the baseline
                     inset = panel.inset_axes([0.09, 0.36, 0.55, 0.6])
                     _draw_frontiers(inset, here, value, losses)
                     inset.spines[:].set(visible=True, color=QUIET)

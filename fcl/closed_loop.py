@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fcl.metrics import errors
+from fcl.settings import N
 
-INDICES = 49
 SETTLED = 1  # steps of the focal index: so near the label, rest is right
 
 
@@ -37,8 +37,8 @@ def overshoot(predictions: ArrayLike) -> np.ndarray:
     predictions (stacks, starts). The result takes the place of predictions in every function of this file.
     """
     k = np.asarray(predictions, dtype=np.int64)
-    stands = np.arange(k.shape[1]) + INDICES - k.shape[1]
-    return np.clip(k + np.sign(k - stands), 0, INDICES - 1)
+    stands = np.arange(k.shape[1]) + N - k.shape[1]
+    return np.clip(k + np.sign(k - stands), 0, N - 1)
 
 
 def path(predictions: ArrayLike, start: int) -> list[int]:
@@ -77,8 +77,8 @@ def trajectories(predictions: ArrayLike, labels: ArrayLike) -> dict[str, np.ndar
     errors(predictions, labels)  # complains about wrong arrays
     k = np.asarray(predictions, dtype=np.int64)
     starts = k.shape[1]
-    if k.min() < 0 or k.max() >= INDICES or starts > INDICES:
-        raise ValueError(f"predictions must be indices 0..{INDICES - 1} for at most {INDICES} starts, "
+    if k.min() < 0 or k.max() >= N or starts > N:
+        raise ValueError(f"predictions must be indices 0..{N - 1} for at most {N} starts, "
                          f"got {k.min()}..{k.max()} for {starts}")
     turns = _turns(k)
     looks = np.empty((*k.shape, 2 * turns + 1), np.int16)  # wide enough for a product of two moves
@@ -112,7 +112,7 @@ def measure(looks: np.ndarray, final_error: np.ndarray) -> dict[str, np.ndarray]
     these looks counts as a cycle. final_error (stacks, starts).
     """
     starts = looks.shape[1]
-    steps = INDICES - starts  # between the m frames of a look
+    steps = N - starts  # between the m frames of a look
     begin = np.broadcast_to(np.arange(starts, dtype=looks.dtype)[:, None], (*looks.shape[:2], 1))
     moves = np.diff(looks, axis=-1, prepend=begin)
     places = np.concatenate([begin, next_start(looks, starts)], axis=-1)  # where each look begins, and the one after
@@ -140,10 +140,10 @@ def sweep_travel(labels: ArrayLike, frames: int, increasing: bool = True) -> np.
 
     The answer is taken to be right, so labels alone decide. NaN where the frames would leave 0..48.
     """
-    steps, start = frames - 1, np.arange(INDICES)
+    steps, start = frames - 1, np.arange(N)
     end = start + steps if increasing else start - steps
     travel = steps + np.abs(np.asarray(labels, dtype=np.int64)[:, None] - end)
-    return np.where((end >= 0) & (end < INDICES), travel, np.nan)
+    return np.where((end >= 0) & (end < N), travel, np.nan)
 
 
 def means(found: dict[str, np.ndarray], start: int | None = None) -> dict[str, float]:

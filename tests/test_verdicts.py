@@ -3,21 +3,17 @@
 import subprocess
 
 import fake
+import made_claims
 import numpy as np
 import pytest
 import scipy.stats
 import yaml
+from made_claims import BASE, LABELS, judge, write, write_seeds
 
 from fcl.audit import claims, ledger, verdicts
-from fcl.audit.arms import Printed, Stored, _effect
+from fcl.audit.arms import Printed
 from fcl.config import Config
-from fcl.records import provenance, runs, writing
-
-LABELS = np.arange(15, 33)  # 18 stacks, far enough from both ends for every error below
-STACKS = len(LABELS)
-BASE = {"id": "one", "seeds": 3, "where": "here", "claim": "something", "treatment": {"method": "fcl"},
-        "control": {"method": "baseline"}, "settings": ["D1"], "tests": {"msd_star": ["lower", "visible"]}}
-
+from fcl.records import provenance, runs
 
 def units(mean, half):
     """Six effects with this mean and half width of their 95 % interval."""
@@ -72,48 +68,7 @@ def test_margins_of_ratios_are_logarithms_and_several_tests_share_the_level():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """results/laptop/simulated of a project with made-up weights; what is written there is confirmatory."""
-    experiments = tmp_path / "experiments"
-    experiments.mkdir()
-    for name in ("profiles.yml", "claims.yml", "paper.yml"):
-        (experiments / name).write_text((fake.ROOT / "experiments" / name).read_text(encoding="utf-8"), encoding="utf-8")
-    chosen = {setting: fake.WEIGHTS for setting in ("D1", "D3", "I1")}
-    (experiments / "weights.yml").write_text(yaml.safe_dump({"laptop": {"afpe": chosen}}))
-    for module in (runs, claims, verdicts):
-        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
-    monkeypatch.setattr(writing, "provenance", lambda **machine: {
-        "code": {"commit": "abc", "clean": True}, "versions": {}, "machine": {}, "peak_memory_mb": 1, "finished": ""})
-    monkeypatch.setattr(verdicts, "standing", lambda claim, record, ledger: verdicts.CONFIRMATORY)
-    path = tmp_path / "results" / "laptop" / "simulated"
-    path.mkdir(parents=True)
-    about = {"labels": LABELS, "categories": np.array(["plain", "near"] * (STACKS // 2)), "digest": np.asarray("made up")}
-    np.savez(path / "test.npz", positions=np.zeros((STACKS, 2)), **about)
-    return path
-
-
-def swinging(far, starts=49, step=4):
-    """Predictions off by +step and -step in turn, one more in the first `far` stacks: MSD* and MAE are step + far / 18."""
-    size = step + (np.arange(STACKS) < far)
-    return (LABELS[:, None] + size[:, None] * np.where(np.arange(starts) % 2, 1, -1)).astype(np.uint8)
-
-
-def write(folder, weights, seed, far, setting="D1", step=4, **fields):
-    config = Config.from_profile("laptop", setting=setting, seed=seed, **runs.parse_weights(weights).lambdas, **fields)
-    return fake.write_run(folder, config, swinging(far, 50 - int(setting[1]), step))
-
-
-def write_seeds(folder, treatment=(0, 1, 2), control=(9, 9, 9)):
-    for seed, (ours, theirs) in enumerate(zip(treatment, control)):
-        write(folder, "msd4+kld4", seed, ours)
-        write(folder, "baseline", seed, theirs)
-
-
-def judge(folder, *changes):
-    path = folder.parents[2] / "experiments" / "mine.yml"
-    entries = [BASE | {"id": f"c{number}"} | change for number, change in enumerate(changes)]
-    path.write_text(yaml.safe_dump({"claims": entries}))
-    paper = Printed(folder.parents[2] / "experiments" / "paper.yml")
-    return verdicts.judge_all(claims.load_claims(path), {"laptop": Stored(folder)}, paper, path)
+    return made_claims.project(tmp_path, monkeypatch)
 
 
 def test_effect_interval_and_verdict_of_known_runs(folder):
@@ -204,67 +159,6 @@ def test_pairs_of_different_scenes_are_never_credited_to_fcl(folder):
     credited, control = judge(folder, {}, {"treatment": {"method": "fcl", "pairing": "shuffled"}})
     assert credited["seeds"] == [] and credited["verdict"] == "inconclusive"
     assert control["seeds"] == [0, 1, 2] and control["verdict"] == "supported"  # it has an arm of its own, by name
-
-
-def test_arms_take_their_stacks_starts_and_factors(folder):
-    write_seeds(folder)
-    source = Stored(folder)
-
-    def measure(metric, arm, seed=0, starts="all"):
-        return source.measure(metric, {"method": "fcl"} | arm, "D1", seed, starts, (0, 1, 2))
-
-    near = source.categories == "near"
-    argmax = swinging(1)
-    assert measure("mae", {"stacks": "near"}, seed=1) == np.abs(argmax - LABELS[:, None])[near].mean()
-    assert measure("msd_star", {"times": 0.5}) == pytest.approx(2.0, rel=1e-3)  # 25 starts on one side
-    assert measure("signed_error", {}, starts="all") == pytest.approx(-4 / 49)  # 25 starts err far, 24 near
-    assert measure("signed_error", {}, starts="common") == pytest.approx(-4 / 45)
-    assert measure("mae", {"readout": "expected"}) == 4
-    assert np.isnan(measure("mae", {"stacks": "right_at_truth"})) and measure("mae", {"stacks": "wrong_at_truth"}) == 4
-    # The two stacks (a tenth of 18) with the largest spread in the other seeds: those that err by one more in both.
-    assert source._stacks({"method": "fcl", "stacks": "hardest"}, "D1", 0, "all", (0, 1, 2)).nonzero()[0].tolist() == [0, 1]
-    assert measure("cycles", {}) + measure("settles_right", {}) + measure("settles_wrong", {}) == pytest.approx(1)
-
-
-def test_pairs_settings_wins_and_differences_of_differences(folder):
-    for seed in range(3):
-        for setting, far in (("D1", 9), ("I1", 9), ("D3", 0)):
-            write(folder, "baseline", seed, far, setting)
-            write(folder, "msd4+kld4", seed, 0 if setting == "I1" else far, setting)
-    settings = {"settings": ["D1", "I1"], "tests": {"mae": ["lower", "gain"]}}
-    own = {"settings": [], "treatment": {"setting": "I1", "method": "fcl"},
-           "control": {"setting": "I1", "method": "baseline"},
-           "beyond": {"treatment": {"setting": "D3", "method": "fcl"}, "control": {"setting": "D1", "method": "fcl"}},
-           "tests": {"mae": ["lower", "gain"]}}
-    pooled, apart, wins, beyond = judge(folder, settings, settings | {"each": ["setting"]},
-                                        settings | {"tests": {"wins": ["higher", "frequent"]}}, own)
-    gain = np.log(4 / 4.5)
-    assert pooled["tests"][0]["n"] == 6 and pooled["tests"][0]["effect"] == pytest.approx(gain / 2)
-    assert [(test["of"], test["n"]) for test in apart["tests"]] == [("D1", 3), ("I1", 3)]
-    assert apart["verdict"] == "contradicted"  # nothing happens in D1
-    assert wins["tests"][0]["n"] == 3 and wins["tests"][0]["effect"] == pytest.approx(0.25)  # I1 won, D1 tied
-    assert beyond["tests"][0]["effect"] == pytest.approx(0) and beyond["tests"][0]["n"] == 3
-
-
-def test_frontiers_are_read_at_the_middle_of_what_both_reach():
-    points = {"msd1": (2.0, 2.0), "kld1": (1.0, 7.0), "jsd1": (9.0, 1.0)}  # MSD* and MAE; the baseline has (4, 1)
-
-    def effect(control, baseline=(4.0, 1.0)):
-        def measure(metric, arm):
-            return {"baseline": baseline, **points}[arm.get("weights", "baseline")][metric == "mae"]
-
-        return _effect("mae_at_msd_star", {"frontier": "msd1"}, {"frontier": control}, measure)
-
-    assert effect("kld1") == pytest.approx(np.log(1.5 / 3.0))  # both at MSD* 3
-    assert effect("jsd1") == pytest.approx(0)  # they share the baseline alone
-    assert np.isnan(effect("kld1", baseline=(np.nan, 1.0)))
-
-
-def test_a_method_of_a_model_with_few_chosen_weights_is_found(folder, monkeypatch):
-    write_seeds(folder)
-    few, read = {"laptop": {"afpe": {"D1": {"fcl": "msd4+kld4"}}}}, runs._experiments
-    monkeypatch.setattr(runs, "_experiments", lambda name: few if name == "weights.yml" else read(name))
-    assert Stored(folder).runs({"method": "fcl"}, "D1")
 
 
 def test_the_paper_contradicts_its_own_sentence_where_f_is_eight():

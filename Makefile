@@ -46,32 +46,32 @@ help: ## this list
 	@echo "  TORCH=$(TORCH)  (cpu or cuda: the build to install; found by itself)  PYTHON=$(PYTHON)"
 
 figures: $(READY) ## Table A and Figure A from nothing: simulate, train, evaluate, draw (into runs/)
-	$(RUN) -m fcl.lab.batch figures --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
+	$(RUN) -m companion.batch.starter figures --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
 
 all-figures: $(READY) ## every table and figure from nothing
-	$(RUN) -m fcl.lab.batch all-figures --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
+	$(RUN) -m companion.batch.starter all-figures --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
 
 experiment: $(READY) ## the runs of one experiment alone, as NAME=table_c (a file of experiments/)
-	$(RUN) -m fcl.lab.batch $(NAME) --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)" $(ONLY)
+	$(RUN) -m companion.batch.starter $(NAME) --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)" $(ONLY)
 
 learnaf: $(READY) ## the public photographs, for DATA=learnaf: ROOT=the folder of their archives, or of what was in them (LEARNAF=--help: choices)
 	@test -n "$(ROOT)" || { echo "Say where the data set lies: make learnaf ROOT=/path/to/folder" >&2; exit 1; }
-	$(RUN) -m fcl.cameras.photographs collect "$(ROOT)" $(LEARNAF)
+	$(RUN) -m companion.photographs.public collect "$(ROOT)" $(LEARNAF)
 
 render: $(READY) ## tables and figures from the committed results, in a minute or two (SOURCE=runs: from yours)
-	$(RUN) -m fcl.report.render --profile $(PROFILE) --data $(DATA) --source $(SOURCE) --cores $(CORES)
+	$(RUN) -m companion.report.render --profile $(PROFILE) --data $(DATA) --source $(SOURCE) --cores $(CORES)
 
 claims: $(READY) ## does it hold? Every claim and its verdict from committed results (CLAIMS=file: claims of your own)
-	@$(RUN) -m fcl.audit.ledger --profile $(PROFILE) --source $(SOURCE) $(if $(CLAIMS),--claims "$(CLAIMS)")
+	@$(RUN) -m companion.claims.ledger --profile $(PROFILE) --source $(SOURCE) $(if $(CLAIMS),--claims "$(CLAIMS)")
 
 publish: $(READY) ## copy the finished runs to results/
-	$(RUN) -m fcl.records.publish --profile $(PROFILE)
+	$(RUN) -m companion.runs.publish --profile $(PROFILE)
 
 weights: $(READY) ## choose the loss weights on validation stacks 
-	$(RUN) -m fcl.lab.batch weights --profile $(PROFILE) --data $(DATA) --cores $(CORES) $(ONLY)
+	$(RUN) -m companion.batch.starter weights --profile $(PROFILE) --data $(DATA) --cores $(CORES) $(ONLY)
 
 book: $(READY) ## all notebooks and figures as pages to read without installing anything (into book/)
-	$(RUN) -m fcl.report.book
+	$(RUN) -m companion.book
 
 test: $(READY) ## the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow" -n $(CORES)
@@ -85,10 +85,10 @@ lab: $(READY) ## JupyterLab on the notebooks
 	$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks $(LAB_OPTIONS)
 
 doctor: $(READY) ## what this machine has, and what to do about each problem
-	@$(RUN) -m fcl.lab.doctor
+	@$(RUN) -m companion.doctor
 
 bench: $(READY) ## how long things take here, and how much memory and disk (BENCH=--help: its sections)
-	$(RUN) -m fcl.bench $(BENCH)
+	$(RUN) -m benchmarks $(BENCH)
 
 environment: $(READY) ## the pinned packages into .venv (the other targets do it by themselves)
 
@@ -97,7 +97,7 @@ environment: $(READY) ## the pinned packages into .venv (the other targets do it
 # that the folder can be moved, lets notebooks and their kernels import fcl from anywhere.
 $(STAMP):
 	@command -v "$(PYTHON)" >/dev/null || { echo "There is no '$(PYTHON)' here. Name yours: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@"$(PYTHON)" -I fcl/lab/interpreter.py
+	@"$(PYTHON)" -I companion/interpreter.py
 	@echo "Installing the pinned packages into $(VENV), once: one to several minutes, torch ($(TORCH)) first."
 	@if ls $(VENV)/.installed-* >/dev/null 2>&1; then rm -f $(VENV)/.installed-*; else "$(PYTHON)" -m venv --clear $(VENV); fi
 	$(PIP) install --constraint requirements.lock $(CPU_TORCH) torch

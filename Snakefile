@@ -1,11 +1,11 @@
 # What depends on what: stacks are simulated, then a notebook per (model, setting, F, seed) trains and scores.
-# `make figures` starts this through fcl/lab/batch.py. By hand:
+# `make figures` starts this through companion/batch/starter.py. By hand:
 #   snakemake --cores 2 --config target=figures profile=smoke seeds="0 1"
 import json
 import sys
 
-from fcl.lab import plan
-from fcl.records.runs import read_profile
+from companion.batch import plan
+from companion.profiles import read_profile
 
 PAGE = "runs/{profile}/{data}/{group}/train.ipynb"
 SEEDS = plan.read_seeds(str(config.get("seeds", 0)))
@@ -60,7 +60,7 @@ rule crop:
         stacks=lambda w: read_profile(w.profile, data="learnaf")[f"{w.split}_stacks"],
         patch=lambda w: read_profile(w.profile)["patch"],
     shell:
-        "{sys.executable:q} -m fcl.cameras.photographs crop --split {wildcards.split} --count {params.stacks}"
+        "{sys.executable:q} -m companion.photographs.public crop --split {wildcards.split} --count {params.stacks}"
         " --patch {params.patch} --out $(dirname {output:q}) > {log:q} 2>&1"
 
 
@@ -80,5 +80,5 @@ rule train:
     resources:
         gpu=int(config.get("gpus", 0)),
     shell:
-        "OMP_NUM_THREADS=1 FCL_GPU={resources.gpu} {sys.executable:q} -m fcl.lab.notebooks notebooks/train.ipynb {output:q}"
+        "OMP_NUM_THREADS=1 FCL_GPU={resources.gpu} {sys.executable:q} -m companion.notebooks notebooks/train.ipynb {output:q}"
         " --parameters {params.parameters:q} > {log:q} 2>&1"

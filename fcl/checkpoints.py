@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fcl.config import Config
+from fcl.files import replacing
 from fcl.models import build_model
 from fcl.randomness import torch_generator
-from fcl.records.runs import replacing
 
 
 class Step(NamedTuple):
@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
 class Checkpoint(NamedTuple):
     """What a checkpoint says of its run: config, curve so far, seconds spent, those of its trunk included, and the code
-    (`fcl.records.provenance.code_state`) from which it began; clean if it was clean at every start.
+    (`companion.runs.provenance.code_state`) from which it began; clean if it was clean at every start.
     """
 
     config: Config

@@ -78,18 +78,19 @@ def trajectories(predictions: ArrayLike, labels: ArrayLike) -> dict[str, np.ndar
     k = np.asarray(predictions, dtype=np.int64)
     starts = k.shape[1]
     if k.min() < 0 or k.max() >= N or starts > N:
-        raise ValueError(f"predictions must be indices 0..{N - 1} for at most {N} starts, "
-                         f"got {k.min()}..{k.max()} for {starts}")
+        raise ValueError(
+            f"predictions must be indices 0..{N - 1} for at most {N} starts, got {k.min()}..{k.max()} for {starts}"
+        )
     turns = _turns(k)
     looks = np.empty((*k.shape, 2 * turns + 1), np.int16)  # wide enough for a product of two moves
     place = np.broadcast_to(np.arange(starts), k.shape)
     for look in range(looks.shape[-1]):
         looks[..., look] = np.take_along_axis(k, place, axis=1)
         place = next_start(looks[..., look], starts)
-    final = looks[..., turns + 1:]  # every lens is at rest or in its cycle, and goes round once
+    final = looks[..., turns + 1 :]  # every lens is at rest or in its cycle, and goes round once
     once = (final == final[..., :1]).cumsum(-1, dtype=np.int16) == 1  # a fixed point is a cycle of length 1
     error = np.abs(final - np.asarray(labels, np.int16)[:, None, None])
-    found = measure(looks[..., :turns + 1], (error * once).sum(-1) / once.sum(-1))
+    found = measure(looks[..., : turns + 1], (error * once).sum(-1) / once.sum(-1))
     return found | {"span": np.where(found["cycles"], np.ptp(final, axis=-1), np.nan)}
 
 

@@ -1,11 +1,17 @@
 """Config: everything that determines a run, checked as it is made. fcl.training has it too."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from fcl.records.runs import closest, read_profile
 from fcl.settings import N, parse_setting
+
+
+def closest(name: object, known: Iterable[str]) -> str:
+    """A question for a misspelt name, "Did you mean 'kld'?", or nothing."""
+    match = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {match[0]!r}?" if match else ""
 
 
 def _setting(default: Any, kinds: tuple[type, ...], allowed: str, holds: Callable[[Any], Any]) -> Any:
@@ -63,8 +69,7 @@ class Config:
         known = [entry.name for entry in fields(cls)]
         for name in options:
             if name not in known:
-                raise ValueError(f"Config has no field {name!r}.{closest(name, known)} "
-                                 f"It has {', '.join(known)}")
+                raise ValueError(f"Config has no field {name!r}.{closest(name, known)} It has {', '.join(known)}")
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -72,17 +77,21 @@ class Config:
             self._check(entry.name, getattr(self, entry.name), **entry.metadata)
         starts = parse_setting(self.setting).starts
         if self.focal_indices > starts:
-            raise ValueError(f"focal_indices must be at most {starts}, the number of starts in setting "
-                             f"{self.setting}, not {self.focal_indices}")
+            raise ValueError(
+                f"focal_indices must be at most {starts}, the number of starts in setting "
+                f"{self.setting}, not {self.focal_indices}"
+            )
         if self.batch % self.focal_indices:
-            raise ValueError(f"batch must be a multiple of focal_indices = {self.focal_indices}, "
-                             f"not {self.batch}")
+            raise ValueError(f"batch must be a multiple of focal_indices = {self.focal_indices}, not {self.batch}")
         if self.scenes > self.train_stacks:
-            raise ValueError(f"train_stacks must be at least {self.scenes}, the scenes of one mini-batch, "
-                             f"not {self.train_stacks}")
+            raise ValueError(
+                f"train_stacks must be at least {self.scenes}, the scenes of one mini-batch, not {self.train_stacks}"
+            )
         if self.pairing == "shuffled" and self.focal_indices > self.scenes:
-            raise ValueError(f"pairing 'shuffled' needs focal_indices = {self.focal_indices} scenes a batch, "
-                             f"which has {self.scenes}: raise batch to {self.focal_indices**2}")
+            raise ValueError(
+                f"pairing 'shuffled' needs focal_indices = {self.focal_indices} scenes a batch, "
+                f"which has {self.scenes}: raise batch to {self.focal_indices**2}"
+            )
 
     def _check(self, name: str, value: Any, kinds: tuple, allowed: str, holds: Callable[[Any], Any]) -> None:
         try:
@@ -112,10 +121,3 @@ class Config:
     def trunk(self) -> "Config":
         """What all branches share: the same run without a consistency loss."""
         return replace(self, **dict.fromkeys(self.lambdas, 0.0), pairing="same")
-
-    @classmethod
-    def from_profile(cls, profile: str, **overrides: Any) -> "Config":
-        """A profile of experiments/profiles.yml with some fields set otherwise. Errors as for Config."""
-        entries = read_profile(profile, overrides.get("model", "afpe"), overrides.get("data", "simulated"))
-        others = {"validation_stacks", "test_stacks", "rendered"}
-        return cls(**{name: value for name, value in entries.items() if name not in others} | overrides)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from fcl.closed_loop import measure, next_start
 from fcl.randomness import torch_generator
 from fcl.scenes import Scene, make_scene
+from fcl.settings import N
 from fcl.simulator import CHUNK, SceneBatch, expose, render
-from fcl.stacks import BLACK, INDICES, WHITE
+from fcl.stacks import BLACK, WHITE
 
 LOOKS = 20
 
@@ -22,7 +23,7 @@ LOOKS = 20
 def noise_free(scene: Scene) -> Tensor:
     """Light (49, 2, h, w) of a whole focal stack before the sensor, as `fcl.simulator.render` gives it."""
     batch = SceneBatch([scene])
-    return torch.cat([render(batch, part[None])[0] for part in torch.arange(INDICES).split(CHUNK)])
+    return torch.cat([render(batch, part[None])[0] for part in torch.arange(N).split(CHUNK)])
 
 
 @torch.inference_mode()

@@ -40,8 +40,9 @@ def ordinal_loss(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Te
     samples, n = logits.shape
     integer = not (target.is_floating_point() or target.is_complex() or target.dtype == torch.bool)
     if target.shape != (samples,) or not integer:
-        raise ValueError(f"target must hold one integer focal index for each of the {samples} samples, "
-                         f"got {_describe(target)}")
+        raise ValueError(
+            f"target must hold one integer focal index for each of the {samples} samples, got {_describe(target)}"
+        )
     # To look at values on a GPU would make each step wait for it: there, that they are right is the caller's promise.
     if target.device.type == "cpu" and ((target < 0) | (target >= n)).any():
         raise ValueError(f"target must lie in 0..{n - 1}, got values from {target.min()} to {target.max()}")
@@ -170,6 +171,8 @@ def _require_logits(logits: Tensor, shape: str) -> None:
 def _log_probabilities(p_logits: Tensor, q_logits: Tensor) -> tuple[Tensor, Tensor]:
     floating = p_logits.is_floating_point() and q_logits.is_floating_point()
     if not floating or p_logits.shape[-1:] != q_logits.shape[-1:]:
-        raise ValueError("p_logits and q_logits must be floating point with the same n on the last axis, "
-                         f"got {_describe(p_logits)} and {_describe(q_logits)}")
+        raise ValueError(
+            "p_logits and q_logits must be floating point with the same n on the last axis, "
+            f"got {_describe(p_logits)} and {_describe(q_logits)}"
+        )
     return p_logits.log_softmax(-1), q_logits.log_softmax(-1)

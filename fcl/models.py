@@ -26,7 +26,10 @@ STD_FLOOR = 1e-3  # in units of the sensor's range: a flat patch is not blown up
 
 
 def build_model(
-    model: str = "afpe", setting: str = "D1", backbone: str = "mobilenet_v2", width: float = 1.0,
+    model: str = "afpe",
+    setting: str = "D1",
+    backbone: str = "mobilenet_v2",
+    width: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> "AutofocusNet":
     """A network with fresh weights.
@@ -84,16 +87,20 @@ class AutofocusNet(nn.Module):
     def _require(self, slices: Tensor, start: Tensor, position: Tensor) -> None:
         m, last = self.setting.frames, self.setting.starts - 1
         if slices.dim() != 5 or slices.shape[1:3] != (m, 2) or not slices.is_floating_point():
-            raise ValueError(f"slices must be floating point of shape (B, {m}, 2, H, W), "
-                             f"got {slices.dtype} of shape {tuple(slices.shape)}")
+            raise ValueError(
+                f"slices must be floating point of shape (B, {m}, 2, H, W), "
+                f"got {slices.dtype} of shape {tuple(slices.shape)}"
+            )
         samples = len(slices)
         if start.shape != (samples,) or start.is_floating_point() or start.dtype == torch.bool:
-            raise ValueError(f"start must be of integers and shape ({samples},), "
-                             f"got {start.dtype} of shape {tuple(start.shape)}")
+            raise ValueError(
+                f"start must be of integers and shape ({samples},), got {start.dtype} of shape {tuple(start.shape)}"
+            )
         # To look at values on a GPU would make each step wait for it: there, that they are right is the caller's promise.
         if start.device.type == "cpu" and ((start < 0) | (start > last)).any():
-            raise ValueError(f"start must lie in 0..{last} to observe {m} of {N} frames, "
-                             f"got values from {start.min()} to {start.max()}")
+            raise ValueError(
+                f"start must lie in 0..{last} to observe {m} of {N} frames, got values from {start.min()} to {start.max()}"
+            )
         if position.shape != (samples, 2):
             raise ValueError(f"position must be of shape ({samples}, 2), got {tuple(position.shape)}")
 
@@ -111,8 +118,12 @@ class AFPE(AutofocusNet):
         samples, m, views, height, width = frames.shape
         position = position.to(frames.dtype)[:, :, None, None]  # (B, 2, 1, 1)
         # Filled in place, in the memory order of the convolutions: to rearrange it costs up to a third of a step.
-        encoded = torch.empty((samples, self.input_channels(self.setting), height, width), dtype=frames.dtype,
-                              device=frames.device, memory_format=torch.channels_last)
+        encoded = torch.empty(
+            (samples, self.input_channels(self.setting), height, width),
+            dtype=frames.dtype,
+            device=frames.device,
+            memory_format=torch.channels_last,
+        )
         of_frames = encoded[:, :-2].unflatten(1, (m, views + 1))
         of_frames[:, :, :-1] = frames
         of_frames[:, :, -1] = (_indices(start, m).to(frames.dtype) / (N - 1))[:, :, None, None]
@@ -215,9 +226,8 @@ class Residual(nn.Module):
 class MobileNetV2(Backbone):
     """Sandler et al., CVPR 2018: the standard layers, with any number of input channels and classes."""
 
-    BLOCKS = (  # expansion, channels, repeats, stride of the first
-        (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2),
-        (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+    # expansion, channels, repeats, stride of the first
+    BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
     def __init__(self, input_channels: int, classes: int = N, width: float = 1.0):
         channels, last = divisible_by_8(32 * width), divisible_by_8(1280 * max(1.0, width))
@@ -241,20 +251,28 @@ class InvertedResidual(nn.Module):
         self.layers = nn.Sequential(
             *(convolution(channels, wide, kernel=1) if expansion > 1 else []),
             *convolution(wide, wide, kernel=3, stride=stride, groups=wide),
-            *convolution(wide, output_channels, kernel=1)[:-1])  # the projection is linear: no activation
+            *convolution(wide, output_channels, kernel=1)[:-1],
+        )  # the projection is linear: no activation
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.layers(features) if self.residual else self.layers(features)
 
 
 def convolution(
-    channels: int, output_channels: int, *, kernel: int, stride: int = 1, groups: int = 1,
+    channels: int,
+    output_channels: int,
+    *,
+    kernel: int,
+    stride: int = 1,
+    groups: int = 1,
     activation: type[nn.Module] = nn.ReLU6,
 ) -> list[nn.Module]:
     """Convolution without bias, batch normalisation, activation."""
-    return [nn.Conv2d(channels, output_channels, kernel, stride, kernel // 2, groups=groups, bias=False),
-            nn.BatchNorm2d(output_channels),
-            activation(inplace=True)]
+    return [
+        nn.Conv2d(channels, output_channels, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(output_channels),
+        activation(inplace=True),
+    ]
 
 
 def divisible_by_8(channels: float) -> int:

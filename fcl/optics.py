@@ -17,11 +17,14 @@ import torch
 from scipy.special import jv
 from torch import Tensor
 
+# fmt: off
 FOCUS_DISTANCES_MM = np.array([
     3910.92, 2289.27, 1508.71, 1185.83, 935.91, 801.09, 700.37, 605.39, 546.23, 486.87, 447.99, 407.40, 379.91,
     350.41, 329.95, 307.54, 291.72, 274.13, 261.53, 247.35, 237.08, 225.41, 216.88, 207.10, 198.18, 191.60, 183.96,
     178.29, 171.69, 165.57, 160.99, 155.61, 150.59, 146.81, 142.35, 138.98, 134.99, 131.23, 127.69, 124.99, 121.77,
-    118.73, 116.40, 113.63, 110.99, 108.47, 106.54, 104.23, 102.01])
+    118.73, 116.40, 113.63, 110.99, 108.47, 106.54, 104.23, 102.01,
+])
+# fmt: on
 """The 49 focus distances of the public data set, far (index 0) to near (48)."""
 FOCUS_DISTANCES_MM.flags.writeable = False
 FOCUS_DIOPTRES = 1000.0 / FOCUS_DISTANCES_MM
@@ -49,8 +52,7 @@ def blur_diameter(object_dioptre, focus_dioptre):
     c = f^2 / (N p (1 - f D_f)) (D_o - D_f), exact for a thin lens, with the focal length f, f-number N and pixel pitch p.
     Works on floats, arrays and tensors of dioptres, broadcasting them.
     """
-    return FOCAL_LENGTH**2 / (F_NUMBER * PIXEL_PITCH * (1 - FOCAL_LENGTH * focus_dioptre)) * (
-        object_dioptre - focus_dioptre)
+    return FOCAL_LENGTH**2 / (F_NUMBER * PIXEL_PITCH * (1 - FOCAL_LENGTH * focus_dioptre)) * (object_dioptre - focus_dioptre)
 
 
 def magnification(focus_dioptre):
@@ -80,8 +82,7 @@ def view_gain(position: Tensor) -> Tensor:
 
 def frequency_grid(height: int, width: int, row_pitch: float = 1.0, device="cpu") -> tuple[Tensor, Tensor]:
     """Frequencies (f_y (h, 1), f_x (1, w//2 + 1)) in cycles per pixel of `torch.fft.rfft2` on rows `row_pitch` px apart."""
-    return (torch.fft.fftfreq(height, row_pitch, device=device)[:, None],
-            torch.fft.rfftfreq(width, device=device)[None])
+    return (torch.fft.fftfreq(height, row_pitch, device=device)[:, None], torch.fft.rfftfreq(width, device=device)[None])
 
 
 def modulation_transfer(f_y: Tensor, f_x: Tensor) -> Tensor:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from fcl.randomness import torch_generator
 from fcl.scenes import Scene, make_scene
+from fcl.settings import N
 from fcl.simulator import SceneBatch, expose, render
-from fcl.stacks import BLACK, INDICES, WHITE
+from fcl.stacks import BLACK, WHITE
 
 
 class RenderedStacks:
@@ -38,7 +39,7 @@ class RenderedStacks:
         self.labels = np.array([scene.label() for scene in scenes], np.int64)
         self.positions = np.stack([scene.position for scene in scenes]).astype(np.float32)
         self.scenes, self.seed = SceneBatch(scenes, device), seed
-        self.slices = torch.empty(count, INDICES, 2, patch, patch, device="meta")  # its shape, and nothing in it
+        self.slices = torch.empty(count, N, 2, patch, patch, device="meta")  # its shape, and nothing in it
 
     def __len__(self) -> int:
         return len(self.labels)

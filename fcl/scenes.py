@@ -48,7 +48,7 @@ class Scene:
         """
         front = np.where(self.opacity >= 0.5, np.arange(len(self.dioptres))[:, None, None], 0).max(0)
         rows, columns = MARGIN // 2, MARGIN
-        return self.dioptres[front][rows:rows + self.patch // 2, columns:columns + self.patch].astype(np.float32)
+        return self.dioptres[front][rows : rows + self.patch // 2, columns : columns + self.patch].astype(np.float32)
 
     def label(self) -> int:
         """Focal index nearest in dioptres to the lower median of the patch's depth map."""
@@ -103,8 +103,9 @@ def highlights(rng: np.random.Generator, shape: tuple[int, int], count: int) -> 
     """Light (h, w) of `count` lamps and glints, 5 to 50 times white: defocused, they show the blur disc
     itself.
     """
-    return draw_discs(rng, shape, np.exp(rng.uniform(np.log(0.5), np.log(2.5), count)),
-                      np.exp(rng.uniform(np.log(5), np.log(50), count)))
+    return draw_discs(
+        rng, shape, np.exp(rng.uniform(np.log(0.5), np.log(2.5), count)), np.exp(rng.uniform(np.log(5), np.log(50), count))
+    )
 
 
 def texture(rng: np.random.Generator, shape: tuple[int, int], contrast: float, exponent: float) -> np.ndarray:
@@ -185,8 +186,15 @@ def make_scene(seed: int, index: int, patch: int = 128, category: str | None = N
     # Phone calibrations from ISO 100 to 3200: the read noise grows as the 0.59th power of the shot-noise
     # gain.
     read_noise = 4.5e-4 * (gain / 7.2e-5) ** 0.59
-    return Scene(np.stack(radiance).astype(np.float32), np.stack(opacity), dioptres.astype(np.float32),
-                 patch_position(rng), (float(gain), float(read_noise**2)), category, patch)
+    return Scene(
+        np.stack(radiance).astype(np.float32),
+        np.stack(opacity),
+        dioptres.astype(np.float32),
+        patch_position(rng),
+        (float(gain), float(read_noise**2)),
+        category,
+        patch,
+    )
 
 
 def patch_position(rng: np.random.Generator) -> np.ndarray:

@@ -28,9 +28,10 @@ from tqdm import tqdm
 from fcl import optics
 from fcl.randomness import torch_generator
 from fcl.scenes import MARGIN, Scene, make_scene
-from fcl.stacks import BLACK, INDICES, WHITE, FocalStacks, StacksWriter
+from fcl.settings import N
+from fcl.stacks import BLACK, WHITE, FocalStacks, StacksWriter
 
-SPLITS = {"train": 1, "validation": 2, "test": 3}
+SPLIT_SEEDS = {"train": 1, "validation": 2, "test": 3}
 """Seed of each split: their stacks share nothing."""
 CHUNK = 7  # slices rendered at once on a CPU: what fits its second-level cache
 
@@ -67,8 +68,13 @@ def _breathe(layers: Tensor, position: Tensor, focus: Tensor, breathing: float) 
     x = (x - centre[:, None, :1] + (width - 1) / 2) % width  # (B, k, w), columns of the world
     y = ((y - centre[:, None, 1:]) / 2 + (height - 1) / 2) % height
     padded = functional.pad(layers[:, None], (2, 2, 2, 2), mode="circular")
-    grid = torch.stack([((x + 2) * 2 / (width + 3) - 1)[:, :, None].expand(-1, -1, height, -1),
-                        ((y + 2) * 2 / (height + 3) - 1)[..., None].expand(-1, -1, -1, width)], -1)
+    grid = torch.stack(
+        [
+            ((x + 2) * 2 / (width + 3) - 1)[:, :, None].expand(-1, -1, height, -1),
+            ((y + 2) * 2 / (height + 3) - 1)[..., None].expand(-1, -1, -1, width),
+        ],
+        -1,
+    )
     warped = functional.grid_sample(padded, grid.flatten(1, 2), mode="bicubic", align_corners=True)
     return warped.view(batch, count, height, width)
 
@@ -102,7 +108,7 @@ def expose(light: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
     interpolation, crop.
     """
     rows, columns = MARGIN // 2, MARGIN
-    native = light[..., rows - 1:light.shape[-2] - rows + 1, columns:-columns]  # one spare row on each side to interpolate
+    native = light[..., rows - 1 : light.shape[-2] - rows + 1, columns:-columns]  # one spare row on each side to interpolate
     a, b = noise[:, 0, None, None, None, None], noise[:, 1, None, None, None, None]
     shot = torch.randn(native.shape, generator=generator, device=native.device)
     counts = (BLACK + (WHITE - BLACK) * (native + (a * native + b).sqrt() * shot)).round().clamp(0, WHITE)
@@ -115,13 +121,14 @@ def simulate_stack(scene: Scene, seed: int, index: int, breathing: float = 0.0, 
     """The whole focal stack (49, 2, H, W) uint16 of one scene, on a CPU a few slices at a time."""
     generator = torch_generator(seed, "sensor", index, device=device)
     batch = SceneBatch([scene], device)
-    parts = torch.arange(INDICES, device=device).split(CHUNK if device == "cpu" else INDICES)
+    parts = torch.arange(N, device=device).split(CHUNK if device == "cpu" else N)
     slices = [expose(render(batch, part[None], breathing), batch.noise, generator)[0] for part in parts]
     return torch.cat(slices).cpu().numpy()
 
 
-def _simulate_part(numbers: range, seed: int, patch: int, category: str | None, breathing: float, device: str,
-                   slices: np.ndarray | Path) -> list[tuple]:
+def _simulate_part(
+    numbers: range, seed: int, patch: int, category: str | None, breathing: float, device: str, slices: np.ndarray | Path
+) -> list[tuple]:
     """Simulate stacks `numbers` into the rows of `slices` (an array, or the file that holds it) and return
     their labels.
     """
@@ -144,9 +151,18 @@ def _parts(processes: int, parts: list[range], arguments: tuple) -> Iterator[lis
         yield from pool.map(_simulate_part, parts, *([argument] * len(parts) for argument in arguments))
 
 
-def simulate_stacks(count: int, seed: int, patch: int = 128, category: str | None = None, *, breathing: float = 0.0,
-                    processes: int = 1, folder: Path | None = None, device: str = "cpu",
-                    progress: bool = False) -> FocalStacks:
+def simulate_stacks(
+    count: int,
+    seed: int,
+    patch: int = 128,
+    category: str | None = None,
+    *,
+    breathing: float = 0.0,
+    processes: int = 1,
+    folder: Path | None = None,
+    device: str = "cpu",
+    progress: bool = False,
+) -> FocalStacks:
     """`count` labelled focal stacks of one seed: the same bytes on any number of processes.
 
     Without a `category` all six take turns. With a `folder` the stacks are written there and memory-mapped
@@ -173,15 +189,21 @@ def simulate_stacks(count: int, seed: int, patch: int = 128, category: str | Non
 def main() -> None:
     """Simulate one split into a folder."""
     parser = argparse.ArgumentParser(prog="python -m fcl.simulator", description=main.__doc__)
-    parser.add_argument("--split", choices=SPLITS, required=True)
+    parser.add_argument("--split", choices=SPLIT_SEEDS, required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--patch", type=int, required=True, help="px, a multiple of 4")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
     try:
-        simulate_stacks(options.count, SPLITS[options.split], options.patch, processes=options.processes,
-                        folder=options.out, progress=True)
+        simulate_stacks(
+            options.count,
+            SPLIT_SEEDS[options.split],
+            options.patch,
+            processes=options.processes,
+            folder=options.out,
+            progress=True,
+        )
     except ValueError as error:
         parser.error(str(error))
 

@@ -1,4 +1,4 @@
-"""FocalStacks: one container for simulated and real focal stacks, and the sampler of 32 x F mini-batches.
+"""FocalStacks: one container for simulated and real focal stacks.
 
 Shape legend: 49 focal indices, two views (left, right), H x W the patch; B samples, m frames of each, S
 scenes, F slices of one scene. Counts are sensor counts, uint16, as they left the camera; a network sees
@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +21,8 @@ import torch
 from torch import Tensor
 
 from fcl import crops
+from fcl.settings import N
 
-INDICES = 49  # focal indices, 0 = far
 BLACK, WHITE = 64.0, 1023.0  # counts of the simulated 10-bit sensor
 ARRAYS = ("slices", "labels", "positions", "categories", "depths")
 FILES = ("stacks.json", *(f"{name}.npy" for name in ARRAYS))
@@ -50,9 +49,8 @@ class FocalStacks:
 
     def __post_init__(self):
         count = len(self.slices)
-        if self.slices.ndim != 5 or self.slices.shape[1:3] != (INDICES, 2) or self.slices.dtype != np.uint16:
-            raise ValueError(f"slices must be uint16 (stacks, {INDICES}, 2, H, W), not {self.slices.dtype} "
-                             f"{self.slices.shape}")
+        if self.slices.ndim != 5 or self.slices.shape[1:3] != (N, 2) or self.slices.dtype != np.uint16:
+            raise ValueError(f"slices must be uint16 (stacks, {N}, 2, H, W), not {self.slices.dtype} {self.slices.shape}")
         for name, shape in (("labels", (count,)), ("positions", (count, 2)), ("categories", (count,))):
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} must have shape {shape} to go with the slices, not {getattr(self, name).shape}")
@@ -60,8 +58,8 @@ class FocalStacks:
             raise ValueError(f"labels must be integers, not {self.labels.dtype}")
         if not (np.abs(self.positions) <= 1).all():
             raise ValueError("positions must be (x, y) in [-1, 1] over the full frame")
-        if count and not (0 <= self.labels.min() and self.labels.max() < INDICES):
-            raise ValueError(f"labels must be focal indices 0..{INDICES - 1}, not {self.labels.min()}..{self.labels.max()}")
+        if count and not (0 <= self.labels.min() and self.labels.max() < N):
+            raise ValueError(f"labels must be focal indices 0..{N - 1}, not {self.labels.min()}..{self.labels.max()}")
         if not self.white > self.black:
             raise ValueError(f"white level {self.white} must be above the black level {self.black}")
 
@@ -93,9 +91,11 @@ class FocalStacks:
         folder = Path(folder)
         cropped = (folder / crops.FILE).is_file()
         if not all((folder / name).is_file() for name in (CROPPED if cropped else FILES)):
-            raise ValueError(f"no (complete) focal stacks in {folder}: simulate them with "
-                             f"`python -m fcl.simulator --out {folder} ...` "
-                             "(`make figures` does it by itself); photographs need `make learnaf ROOT=...` first")
+            raise ValueError(
+                f"no (complete) focal stacks in {folder}: simulate them with "
+                f"`python -m fcl.simulator --out {folder} ...` "
+                "(`make figures` does it by itself); photographs need `make learnaf ROOT=...` first"
+            )
         about = json.loads((folder / "stacks.json").read_text())
         names = ARRAYS[1:4] if cropped else ARRAYS
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == "slices" else None) for name in names}
@@ -115,14 +115,15 @@ class StacksWriter:
 
     def __init__(self, count: int, patch: int, folder: Path | None = None):
         self.folder = folder and Path(folder)
-        shape = (count, INDICES, 2, patch, patch)
+        shape = (count, N, 2, patch, patch)
         if self.folder is None:
             self.slices = np.empty(shape, np.uint16)
         else:
             foreign = {path.name for path in self.folder.glob("*")} - set(FILES)
             if foreign:  # the folder will be replaced as a whole
-                raise ValueError(f"{self.folder} holds {min(foreign)}, which is no part of focal stacks: name another "
-                                 f"folder")
+                raise ValueError(
+                    f"{self.folder} holds {min(foreign)}, which is no part of focal stacks: name another folder"
+                )
             self.partial = self.folder.with_name(self.folder.name + ".partial")
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir(parents=True)
@@ -149,47 +150,3 @@ class StacksWriter:
         shutil.rmtree(self.folder, ignore_errors=True)
         os.replace(self.partial, self.folder)
         return FocalStacks.load(self.folder)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One mini-batch: which stacks (S,), the starts (S, F) to look at, and whether the scene is mirrored
-    across the baseline.
-    """
-
-    scenes: np.ndarray
-    starts: np.ndarray
-    flips: np.ndarray
-
-
-class BatchSampler(Iterator[Batch]):
-    """Endless mini-batches of S scenes with F distinct random starts each; every scene once per epoch, order
-    redrawn.
-
-    Its whole state is `state_dict()`: the generator's, and the scenes still to come in this epoch.
-    """
-
-    def __init__(self, stacks: int, scenes: int, slices_per_scene: int, starts: int, generator: np.random.Generator):
-        if scenes > stacks:
-            raise ValueError(f"a batch of {scenes} scenes needs at least as many stacks, not {stacks}")
-        if slices_per_scene > starts:
-            raise ValueError(f"F = {slices_per_scene} distinct starts asked for where the setting has only {starts}")
-        self.stacks, self.scenes, self.slices_per_scene, self.starts = stacks, scenes, slices_per_scene, starts
-        self.generator = generator
-        self.queue = np.empty(0, np.int64)
-
-    def __next__(self) -> Batch:
-        if len(self.queue) < self.scenes:  # the remainder of an epoch is dropped: no scene twice in one batch
-            self.queue = self.generator.permutation(self.stacks)
-        scenes, self.queue = self.queue[:self.scenes], self.queue[self.scenes:]
-        starts = self.generator.random((self.scenes, self.starts)).argsort(1)[:, :self.slices_per_scene]
-        return Batch(scenes, starts, self.generator.random(self.scenes) < 0.5)
-
-    def state_dict(self) -> dict:
-        """JSON-serialisable state."""
-        return {"generator": self.generator.bit_generator.state, "queue": self.queue.tolist()}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Continue where `state_dict` was taken."""
-        self.generator.bit_generator.state = state["generator"]
-        self.queue = np.array(state["queue"], np.int64)

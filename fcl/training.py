@@ -13,41 +13,29 @@ import functools
 import json
 import math
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fcl.checkpoints import (
-    Step,
-    load_model,
-    new_model,
-    pack_curve,
-    read_checkpoint,
-    read_tensors,
-    save_model,
-    unpack_curve,
-    write_tensors,
-)
+from fcl.checkpoints import Step, new_model, pack_curve, read_checkpoint, read_tensors, unpack_curve, write_tensors
 from fcl.config import Config
+from fcl.cuda_graph import Replay
 from fcl.losses import focal_consistency_loss, ordinal_loss
+from fcl.prediction import predict
 from fcl.randomness import generator, torch_generator
-from fcl.records.provenance import code_state
-from fcl.replay import Replay
+from fcl.sampler import BatchSampler
 from fcl.settings import N, parse_setting
-from fcl.stacks import BatchSampler, FocalStacks
+from fcl.stacks import FocalStacks
 
-__all__ = [
-    "Config", "Predictions", "Step", "TrainingDiverged", "learning_rate", "load_model", "predict",
-    "read_checkpoint", "save_model", "shuffle_pairs", "train",
-]
+__all__ = ["Config", "TrainingDiverged", "learning_rate", "predict", "shuffle_pairs", "train"]
 
+UNKNOWN_CODE = {"commit": None, "clean": None}
 WARM_UP = 0.3  # fraction of a one-cycle schedule that rises
 EXPLODED = 10 * math.log(N)  # nats: ten times the ordinal loss of a network that knows nothing
 
@@ -98,7 +86,7 @@ def shuffle_pairs(logits: Tensor) -> Tensor:
 class _Run:
     """All state of a training: what a step changes and a checkpoint holds."""
 
-    def __init__(self, config: Config, stacks: FocalStacks, device: str) -> None:
+    def __init__(self, config: Config, stacks: FocalStacks, device: str, code: Mapping[str, Any] | None = None) -> None:
         asked = config.train_stacks, config.patch, config.patch
         given = len(stacks), *stacks.slices.shape[3:]
         if given != asked:
@@ -106,17 +94,18 @@ class _Run:
         self.config, self.stacks, self.setting = config, stacks, parse_setting(config.setting)
         self.device = torch.device(device)
         self.model = new_model(config, device).train()
-        self.optimizer = torch.optim.Adam(self.model.parameters(), betas=(config.beta1, config.beta2),
-                                          weight_decay=config.weight_decay, fused=True)
-        self.sampler = BatchSampler(len(stacks), config.scenes, config.focal_indices, self.setting.starts,
-                                    generator(config.seed, "batches"))
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), betas=(config.beta1, config.beta2), weight_decay=config.weight_decay, fused=True
+        )
+        self.sampler = BatchSampler(
+            len(stacks), config.scenes, config.focal_indices, self.setting.starts, generator(config.seed, "batches")
+        )
         kinds = {"cpu", self.device.type}
-        self.dropout = {kind: torch_generator(config.seed, "dropout", device=kind).get_state()
-                        for kind in kinds}
+        self.dropout = {kind: torch_generator(config.seed, "dropout", device=kind).get_state() for kind in kinds}
         self.recorded: dict[bool, Replay] = {}  # on a GPU, `gradients` without and with the consistency loss
         self.curve: list[Step] = []
         self.seconds = 0.0
-        self.code = code_state()  # of the trunk's first iteration, wherever the run goes on
+        self.code = dict(code or UNKNOWN_CODE)  # of the trunk's first iteration, wherever the run goes on
 
     @contextmanager
     def own_dropout(self) -> Iterator[None]:
@@ -193,8 +182,9 @@ class _Run:
             parts = work(*inputs).tolist()  # one transfer from the device
         step = Step(len(self.curve) + 1, sum(parts), *parts, rate)
         if not (math.isfinite(step.loss) and step.ordinal <= EXPLODED):
-            raise TrainingDiverged(f"the loss of iteration {step.iteration} is {step.loss:.4g}, "
-                                   f"its ordinal part {step.ordinal:.4g}")
+            raise TrainingDiverged(
+                f"the loss of iteration {step.iteration} is {step.loss:.4g}, its ordinal part {step.ordinal:.4g}"
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -212,15 +202,24 @@ class _Run:
             tensors |= {f"adam.{number}.{name}": value for name, value in moments}
         tensors |= {f"dropout.{kind}": state for kind, state in self.dropout.items()}
         tensors["curve"] = pack_curve(self.curve)
-        write_tensors(path, tensors, self.config, sampler=json.dumps(self.sampler.state_dict()),
-                      seconds=repr(self.seconds), code=json.dumps(self.code))
+        write_tensors(
+            path,
+            tensors,
+            self.config,
+            sampler=json.dumps(self.sampler.state_dict()),
+            seconds=repr(self.seconds),
+            code=json.dumps(self.code),
+        )
 
     def load(self, path: Path, asked: Config) -> None:
         """Go on from a checkpoint of the config `asked`; ValueError naming the fields that differ."""
         tensors, about = read_tensors(path)
         found = json.loads(about["config"])
-        differing = [f"{name} = {found.get(name)!r} instead of {value!r}"
-                     for name, value in asdict(asked).items() if found.get(name) != value]
+        differing = [
+            f"{name} = {found.get(name)!r} instead of {value!r}"
+            for name, value in asdict(asked).items()
+            if found.get(name) != value
+        ]
         if differing:
             raise ValueError(f"{path} belongs to another run, with {', '.join(differing)}: move it away")
         begun = {name.removeprefix("dropout.") for name in tensors if name.startswith("dropout.")}
@@ -235,8 +234,9 @@ class _Run:
                 if value.dim():  # the fused update takes one memory order for granted
                     value = torch.empty_like(parameter).copy_(value)
                 self.optimizer.state[parameter][moment] = value.to(self.device)
-        self.model.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items()
-                                    if name.startswith("model.")})
+        self.model.load_state_dict(
+            {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+        )
         self.dropout = {kind: tensors[f"dropout.{kind}"] for kind in self.dropout}
         self.curve, self.seconds = unpack_curve(tensors["curve"]), float(about["seconds"])
         began = read_checkpoint(path).code
@@ -245,8 +245,15 @@ class _Run:
 
 
 def train(
-    config: Config, stacks: FocalStacks, *, checkpoint: Path | None = None, trunk: Path | None = None,
-    until: int | None = None, device: str = "cpu", checkpoint_every: int | None = None,
+    config: Config,
+    stacks: FocalStacks,
+    *,
+    checkpoint: Path | None = None,
+    trunk: Path | None = None,
+    until: int | None = None,
+    device: str = "cpu",
+    checkpoint_every: int | None = None,
+    code: Mapping[str, Any] | None = None,
 ) -> Iterator[Step]:
     """Train, yielding a Step after every iteration: printing, plotting and stopping belong to the caller.
 
@@ -255,7 +262,8 @@ def train(
     from `trunk`, a finished trunk, else begins. Writes `checkpoint` before the first iteration, every
     `checkpoint_every` (default: a twentieth of the run) and after the last, so that a killed run goes on
     bit-identically (same processor, threads, torch). `until` stops after that many iterations: a trunk is
-    `train(config.trunk(), stacks, checkpoint=path, until=config.trunk_iterations)`.
+    `train(config.trunk(), stacks, checkpoint=path, until=config.trunk_iterations)`. `code` says which code trains,
+    {"commit", "clean"}: the checkpoint keeps the commit of the trunk's first start, clean if it was at every start.
 
     Raises ValueError where the stacks or a checkpoint don't fit the config; TrainingDiverged, leaving the
     last good checkpoint, for a loss that is not finite or an ordinal part above 10 ln 49. The consistency
@@ -266,14 +274,16 @@ def train(
     if not 0 <= end <= config.iterations:
         raise ValueError(f"until must be from 0 to the config's {config.iterations} iterations, not {until}")
     keep_freed_memory()
-    run = _Run(config, stacks, device)
+    run = _Run(config, stacks, device, code)
     if checkpoint is not None and checkpoint.exists():
         run.load(checkpoint, config)
     elif trunk is not None:
         run.load(trunk, config.trunk())
         if len(run.curve) != config.trunk_iterations:
-            raise ValueError(f"{trunk} holds {len(run.curve)} iterations where the trunk of this config has "
-                             f"{config.trunk_iterations}: finish it first")
+            raise ValueError(
+                f"{trunk} holds {len(run.curve)} iterations where the trunk of this config has "
+                f"{config.trunk_iterations}: finish it first"
+            )
     try:
         if checkpoint is not None and not checkpoint.exists():
             run.save(checkpoint)
@@ -284,47 +294,7 @@ def train(
             yield step
     except TrainingDiverged as error:
         kept = f"{checkpoint} holds the last good state" if checkpoint else "no checkpoint was asked for"
-        raise TrainingDiverged(f"training diverged: {error}; {kept}. Try a learning_rate below "
-                               f"{config.learning_rate:g}, smaller lambdas or precision float32") from None
-
-
-class Predictions(NamedTuple):
-    """Per (stack, start): most likely index (uint8), expected index, entropy in nats (float16), median (uint8)."""
-
-    argmax: np.ndarray
-    expected: np.ndarray
-    entropy: np.ndarray
-    median: np.ndarray
-
-
-@torch.inference_mode()
-def predict(model: nn.Module, stacks: FocalStacks, setting: str, *, batch: int = 256,
-            progress: Callable[[int, int], None] | None = None) -> Predictions:
-    """Predict from every start of every stack: arrays (stacks, starts). Leaves the model in evaluation mode.
-
-    `progress(done, total)` is called after each batch, in samples. Raises ValueError for a network of another setting,
-    and for answers that are not finite.
-    """
-    observed, device = parse_setting(setting), next(model.parameters()).device
-    if getattr(model, "setting", observed) != observed:
-        raise ValueError(f"the network is made for {model.setting.views} with {model.setting.frames} frames, not {setting}")
-    scenes, starts = (axis.reshape(-1) for axis in np.indices((len(stacks), observed.starts)))
-    index = torch.arange(N, dtype=torch.float32, device=device)
-    kinds = np.uint8, np.float16, np.float16, np.uint8
-    results = Predictions(*(np.empty(len(scenes), kind) for kind in kinds))
-    model.eval()
-    for first in range(0, len(scenes), batch):
-        part = slice(first, first + batch)
-        inputs = (stacks.observe(scenes[part], starts[part], observed.frames), torch.from_numpy(starts[part]),
-                  torch.from_numpy(stacks.positions[scenes[part]]))
-        log_p = model(*(values.to(device) for values in inputs)).float().log_softmax(-1)  # (B, N)
-        if not log_p.isfinite().all():
-            raise ValueError("the network's answers are not finite: its weights or the stacks' positions are spoilt")
-        p = log_p.exp()
-        median = (p.cumsum(-1) < 0.5).sum(-1)  # the first index that has half of the probability at or below it
-        values = log_p.argmax(-1), (p * index).sum(-1), -(p * log_p).sum(-1), median
-        for array, found in zip(results, values, strict=True):
-            array[part] = found.cpu().numpy()
-        if progress is not None:
-            progress(min(first + batch, len(scenes)), len(scenes))
-    return Predictions(*(array.reshape(len(stacks), observed.starts) for array in results))
+        raise TrainingDiverged(
+            f"training diverged: {error}; {kept}. Try a learning_rate below "
+            f"{config.learning_rate:g}, smaller lambdas or precision float32"
+        ) from None

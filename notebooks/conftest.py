@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fcl.lab.notebooks import has_outputs
+from companion.notebooks import has_outputs
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

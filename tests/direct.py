@@ -81,9 +81,7 @@ def native_kernels(diameter: float, position, height: int, width: int) -> np.nda
 
     kernels = np.zeros((2, height, width))
     for y, x in np.argwhere(np.abs(raster).sum(0)):
-        shifted = sharp[
-            np.ix_((2 * FINE * np.arange(height) - y) % rows, (FINE * np.arange(width) - x) % columns)
-        ]
+        shifted = sharp[np.ix_((2 * FINE * np.arange(height) - y) % rows, (FINE * np.arange(width) - x) % columns)]
         kernels += raster[:, y, x, None, None] * shifted
     return kernels
 

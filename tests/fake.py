@@ -13,13 +13,17 @@ from types import SimpleNamespace
 import numpy as np
 import yaml
 
+from companion.batch import plan
+from companion.experiments import groups, read_experiment
+from companion.profiles import profile_config
+from companion.project import project_root
+from companion.runs import writing
+from companion.runs.identity import group_name
+from companion.weights import Weights, parse_weights, resolve_methods
 from fcl.config import Config
-from fcl.lab import plan
-from fcl.records import runs, writing
-from fcl.records.experiments import groups, read_experiment
+from fcl.prediction import Predictions
 from fcl.scenes import CATEGORIES
 from fcl.settings import parse_setting
-from fcl.training import Predictions
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = {"msd": "msd6", "jsd": "jsd32", "kld": "kld4", "fcl": "msd4+kld4"}
@@ -29,7 +33,7 @@ STACKS = 24
 
 
 def no_provenance(**machine: int) -> dict:
-    """In place of `fcl.records.provenance.provenance`: without asking git for each run."""
+    """In place of `companion.runs.provenance.provenance`: without asking git for each run."""
     unknown = dict.fromkeys(("versions", "machine", "peak_memory_mb", "finished"))
     return unknown | {"code": {"commit": None, "clean": None}}
 
@@ -39,7 +43,7 @@ def copy_project(folder: Path, settings: list[str], notebooks: Iterable[str] = (
     (folder / "notebooks").mkdir()
     for name in notebooks:
         shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", folder / "notebooks")
-    for name in ("fcl", "experiments"):
+    for name in ("fcl", "companion", "experiments"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     entry = {model: {setting: WEIGHTS | READOUT for setting in settings} for model in ("afpe", "l2a")}
@@ -49,7 +53,7 @@ def copy_project(folder: Path, settings: list[str], notebooks: Iterable[str] = (
 
 def write_results(folder: Path, profile: str, settings: list[str], seeds: list[int]) -> None:
     """Runs of Table A in `folder` (results/<profile>/simulated)."""
-    configs = [Config.from_profile(profile, setting=setting, seed=seed) for setting in settings for seed in seeds]
+    configs = [profile_config(profile, setting=setting, seed=seed) for setting in settings for seed in seeds]
     write_runs(folder, profile, ((config, name) for config in configs for name in ("baseline", *WEIGHTS.values())))
 
 
@@ -65,7 +69,7 @@ def write_runs(folder: Path, profile: str, pairs: Iterable[tuple[Config, str]]) 
     stacks = SimpleNamespace(labels=labels, categories=categories, positions=positions, digest="made up")
     writing.write_labels(folder, stacks)
     for config, name in pairs:
-        weights, setting = runs.parse_weights(name), parse_setting(config.setting)
+        weights, setting = parse_weights(name), parse_setting(config.setting)
         config = replace(config, **weights.lambdas)
         pull = weights.msd / 6 + weights.kld / 4 + weights.jsd / 32
         noise = draw.normal(0, 4 / (1 + 0.4 * pull) / (1 + setting.frames / 5), (STACKS, setting.starts))
@@ -79,7 +83,10 @@ def write_runs(folder: Path, profile: str, pairs: Iterable[tuple[Config, str]]) 
 
 
 def write_run(
-    folder: Path, config: Config, predictions: Predictions | np.ndarray, profile: str = "laptop",
+    folder: Path,
+    config: Config,
+    predictions: Predictions | np.ndarray,
+    profile: str = "laptop",
     seconds: dict[str, float] | None = None,
 ) -> Path:
     """A run with these predictions, or with these argmax (stacks, starts) uint8: then the median and the expected
@@ -87,7 +94,7 @@ def write_run(
     if not isinstance(predictions, Predictions):
         half = predictions.astype(np.float16)
         predictions = Predictions(predictions, half, half / 20, median=predictions)
-    group, name = folder / runs.group_name(config, profile), runs.Weights.of(config).name
+    group, name = folder / group_name(config, profile), Weights.of(config).name
     writing.write_predictions(group, name, predictions)
     origin = {"split": "test", "count": len(predictions.argmax), "seed": 0, "digest": "made up"}
     writing.write_record(group, config, profile=profile, stacks=origin, seconds=seconds or SECONDS)
@@ -97,7 +104,11 @@ def write_run(
 if __name__ == "__main__":
     writing.provenance = no_provenance
     profile, seeds, *names = sys.argv[1:]
-    pairs = [(config, weights.name) for name in names for seed in plan.read_seeds(seeds)
-             for config, methods in groups(read_experiment(name, profile), profile, seed)
-             for _, weights in runs.resolve_methods(", ".join(methods), profile, config.model, config.setting)]
-    write_runs(runs.project_root() / "results" / profile / "simulated", profile, pairs)
+    pairs = [
+        (config, weights.name)
+        for name in names
+        for seed in plan.read_seeds(seeds)
+        for config, methods in groups(read_experiment(name, profile), profile, seed)
+        for _, weights in resolve_methods(", ".join(methods), profile, config.model, config.setting)
+    ]
+    write_runs(project_root() / "results" / profile / "simulated", profile, pairs)

@@ -3,16 +3,27 @@
 import fake
 import numpy as np
 import yaml
+from tiny import use_project
 
-from fcl.audit import claims, verdicts
-from fcl.audit.arms import Printed, Stored
-from fcl.config import Config
-from fcl.records import runs, writing
+from companion.claims import registry as claims
+from companion.claims import verdicts
+from companion.claims.arms import Printed, Stored
+from companion.profiles import profile_config
+from companion.runs import writing
+from companion.weights import parse_weights
 
 LABELS = np.arange(15, 33)  # 18 stacks, far enough from both ends for every error below
 STACKS = len(LABELS)
-BASE = {"id": "one", "seeds": 3, "where": "here", "claim": "something", "treatment": {"method": "fcl"},
-        "control": {"method": "baseline"}, "settings": ["D1"], "tests": {"msd_star": ["lower", "visible"]}}
+BASE = {
+    "id": "one",
+    "seeds": 3,
+    "where": "here",
+    "claim": "something",
+    "treatment": {"method": "fcl"},
+    "control": {"method": "baseline"},
+    "settings": ["D1"],
+    "tests": {"msd_star": ["lower", "visible"]},
+}
 
 
 def project(tmp_path, monkeypatch):
@@ -23,10 +34,18 @@ def project(tmp_path, monkeypatch):
         (experiments / name).write_text((fake.ROOT / "experiments" / name).read_text(encoding="utf-8"), encoding="utf-8")
     chosen = {setting: fake.WEIGHTS for setting in ("D1", "D3", "I1")}
     (experiments / "weights.yml").write_text(yaml.safe_dump({"laptop": {"afpe": chosen}}))
-    for module in (runs, claims, verdicts):
-        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
-    monkeypatch.setattr(writing, "provenance", lambda **machine: {
-        "code": {"commit": "abc", "clean": True}, "versions": {}, "machine": {}, "peak_memory_mb": 1, "finished": ""})
+    use_project(tmp_path, monkeypatch)
+    monkeypatch.setattr(
+        writing,
+        "provenance",
+        lambda **machine: {
+            "code": {"commit": "abc", "clean": True},
+            "versions": {},
+            "machine": {},
+            "peak_memory_mb": 1,
+            "finished": "",
+        },
+    )
     monkeypatch.setattr(verdicts, "standing", lambda claim, record, ledger: verdicts.CONFIRMATORY)
     path = tmp_path / "results" / "laptop" / "simulated"
     path.mkdir(parents=True)
@@ -42,7 +61,7 @@ def swinging(far, starts=49, step=4):
 
 
 def write(folder, weights, seed, far, setting="D1", step=4, **fields):
-    config = Config.from_profile("laptop", setting=setting, seed=seed, **runs.parse_weights(weights).lambdas, **fields)
+    config = profile_config("laptop", setting=setting, seed=seed, **parse_weights(weights).lambdas, **fields)
     return fake.write_run(folder, config, swinging(far, 50 - int(setting[1]), step))
 
 

@@ -8,17 +8,18 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from companion.runs import writing
+from companion.runs.identity import run_folder
+from companion.weights import Weights
 from fcl.checkpoints import read_tensors
-from fcl.records import publish, runs, writing
-from fcl.records.runs import Weights, run_folder
+from fcl.config import Config
+from fcl.prediction import Predictions
 from fcl.stacks import FocalStacks
-from fcl.training import Config, Predictions, train
+from fcl.training import train
 
 ROOT = Path(__file__).parents[1]
 CHOSEN = {"msd": "msd6", "kld": "kld4", "jsd": "jsd32", "fcl": "msd4+kld4"}
-TINY = Config(
-    width=0.25, patch=16, train_stacks=12, batch=16, iterations=8, lambda_msd=4, lambda_kld=2, seed=3
-)
+TINY = Config(width=0.25, patch=16, train_stacks=12, batch=16, iterations=8, lambda_msd=4, lambda_kld=2, seed=3)
 
 
 def random_stacks(count=12, patch=16, seed=0):
@@ -71,12 +72,17 @@ def assert_same_state(one, other):
     assert about["sampler"] == others["sampler"] and about["config"] == others["config"]
 
 
+def use_project(folder, monkeypatch):
+    """Let this folder be the project's, here and in every process that is started."""
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    monkeypatch.setenv("FCL_PROJECT", str(folder))
+    return folder
+
+
 def make_project(folder, monkeypatch):
     """Let the project be in `folder`, with the real profiles, weights chosen for D1 alone, and no runs."""
     (folder / "experiments").mkdir()
     for name in ("profiles.yml", "kept_networks.yml"):
         shutil.copy(ROOT / "experiments" / name, folder / "experiments")
     (folder / "experiments" / "weights.yml").write_text(yaml.safe_dump({"laptop": {"afpe": {"D1": CHOSEN}}}))
-    for module in (publish, runs):
-        monkeypatch.setattr(module, "project_root", lambda: folder)
-    return folder
+    return use_project(folder, monkeypatch)

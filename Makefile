@@ -32,8 +32,8 @@ PIP       = $(VENV)/bin/python -m pip --disable-pip-version-check
 # Compares what the notebooks give now with the outputs stored in them; notebooks/conftest.py says of which.
 NBVAL     = -m pytest --nbval --nbval-current-env -n 2 --dist loadscope notebooks
 
-.PHONY: help figures all-figures experiment learnaf render claims publish weights book test test-all lab doctor bench \
-  environment
+.PHONY: help figures all-figures experiment learnaf render claims publish weights book lint test test-all lab doctor \
+  bench environment
 .DEFAULT_GOAL = help
 
 help: ## this list
@@ -72,6 +72,10 @@ weights: $(READY) ## choose the loss weights on validation stacks
 
 book: $(READY) ## all notebooks and figures as pages to read without installing anything (into book/)
 	$(RUN) -m companion.book
+
+lint: $(READY) ## the layout of the code, and common faults
+	$(RUN) -m ruff format --check
+	$(RUN) -m ruff check
 
 test: $(READY) ## the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow" -n $(CORES)

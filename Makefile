@@ -13,7 +13,15 @@ CLAIMS  =
 LEARNAF =
 DATA    = simulated
 TORCH   = $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+MINUTES =
 VENV    = .venv
+
+# A misspelt variable would change nothing and say nothing.
+KNOWN   = PYTHON PROFILE CORES SEEDS NAME SETTINGS MODEL SOURCE CLAIMS LEARNAF DATA TORCH MINUTES VENV RUN ROOT BENCH LAB_OPTIONS
+$(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(if $(filter $(name),$(KNOWN)),,\
+  $(error There is no variable $(name): make knows $(KNOWN)))))
+$(if $(filter-out cpu cuda,$(TORCH)),$(error TORCH must be cpu or cuda, not $(TORCH)))
+$(if $(SETTINGS)$(MODEL),$(if $(filter-out experiment weights,$(MAKECMDGOALS)),$(error SETTINGS and MODEL belong to experiment and weights)))
 
 # `make ... RUN=python` uses the active environment (conda, say) and builds none.
 RUN     = $(VENV)/bin/python
@@ -43,32 +51,37 @@ help: ## this list
 	@echo "  CORES=$(CORES)  SEEDS=$(SEEDS)  (SEEDS=\"0 1 2\": every training with each seed; SEEDS=published: with those that experiments/ names)"
 	@echo "  DATA=$(DATA)  (or learnaf: the public photographs, after make learnaf)"
 	@echo "  SETTINGS=\"D1 I1\", MODEL=l2a  of these only, for experiment and weights"
+	@echo "  MINUTES=30  stop after so many, and go on with the same command"
 	@echo "  TORCH=$(TORCH)  (cpu or cuda: the build to install; found by itself)  PYTHON=$(PYTHON)"
 
+BATCH   = $(RUN) -m companion.batch
+OPTIONS = --profile $(PROFILE) --data $(DATA) --cores $(CORES)
+LIMIT   = $(if $(MINUTES),--minutes $(MINUTES))
+
 figures: $(READY) ## Table A and Figure A from nothing: simulate, train, evaluate, draw (into runs/)
-	$(RUN) -m companion.batch.starter figures --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
+	$(BATCH) figures $(OPTIONS) --seeds "$(SEEDS)" $(LIMIT)
 
 all-figures: $(READY) ## every table and figure from nothing
-	$(RUN) -m companion.batch.starter all-figures --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)"
+	$(BATCH) all-figures $(OPTIONS) --seeds "$(SEEDS)" $(LIMIT)
 
 experiment: $(READY) ## the runs of one experiment alone, as NAME=table_c (a file of experiments/)
-	$(RUN) -m companion.batch.starter $(NAME) --profile $(PROFILE) --data $(DATA) --cores $(CORES) --seeds "$(SEEDS)" $(ONLY)
+	$(BATCH) $(NAME) $(OPTIONS) --seeds "$(SEEDS)" $(ONLY) $(LIMIT)
 
 learnaf: $(READY) ## the public photographs, for DATA=learnaf: ROOT=the folder of their archives, or of what was in them (LEARNAF=--help: choices)
 	@test -n "$(ROOT)" || { echo "Say where the data set lies: make learnaf ROOT=/path/to/folder" >&2; exit 1; }
-	$(RUN) -m companion.photographs.public collect "$(ROOT)" $(LEARNAF)
+	$(RUN) -m companion.photographs collect "$(ROOT)" $(LEARNAF)
 
 render: $(READY) ## tables and figures from the committed results, in a minute or two (SOURCE=runs: from yours)
-	$(RUN) -m companion.report.render --profile $(PROFILE) --data $(DATA) --source $(SOURCE) --cores $(CORES)
+	$(BATCH) render $(OPTIONS) --source $(SOURCE)
 
 claims: $(READY) ## does it hold? Every claim and its verdict from committed results (CLAIMS=file: claims of your own)
-	@$(RUN) -m companion.claims.ledger --profile $(PROFILE) --source $(SOURCE) $(if $(CLAIMS),--claims "$(CLAIMS)")
+	@$(if $(CLAIMS),$(RUN) -m companion.claims --profile $(PROFILE) --source $(SOURCE) --claims "$(CLAIMS)",$(BATCH) claims $(OPTIONS) --source $(SOURCE))
 
 publish: $(READY) ## copy the finished runs to results/
 	$(RUN) -m companion.runs.publish --profile $(PROFILE)
 
-weights: $(READY) ## choose the loss weights on validation stacks 
-	$(RUN) -m companion.batch.starter weights --profile $(PROFILE) --data $(DATA) --cores $(CORES) $(ONLY)
+weights: $(READY) ## choose the loss weights on validation stacks
+	$(BATCH) weights $(OPTIONS) $(ONLY) $(LIMIT)
 
 book: $(READY) ## all notebooks and figures as pages to read without installing anything (into book/)
 	$(RUN) -m companion.book

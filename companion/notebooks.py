@@ -5,16 +5,19 @@ python -m companion.notebooks notebooks/train.ipynb page.ipynb --parameters '{"p
 
 import argparse
 import ast
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from companion.project import project_root
 from fcl.config import closest
 
+UNATTENDED = "FCL_UNATTENDED"  # in the environment of a kernel: nobody is there to move a slider
 TYPES = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}  # what fits a declared type
 
 
@@ -96,26 +99,25 @@ def partial_page(page: Path) -> Path:
 def execute(template: Path, page: Path, parameters: Mapping[str, Any]) -> None:
     """Run `template` with `parameters`; the executed notebook becomes `page` when it has come to its end.
 
-    The kernel starts in the project's folder and can import fcl. Raises NotebookFailed; what was executed
-    until then is at `partial_page(page)`.
+    The kernel is the Python that calls this, starts in the project's folder and can import what lies there. Raises
+    NotebookFailed; what was executed until then is at `partial_page(page)`.
     """
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
     from papermill.log import logger
-
-    from companion.kernels import own_kernel
 
     root, template, page = project_root(), template.absolute(), page.absolute()
     partial = partial_page(page)
     page.parent.mkdir(parents=True, exist_ok=True)
     logger.setLevel("ERROR")  # of unknown parameters it only warns, while check_parameters stops
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), *paths]))
+    os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), *paths])), UNATTENDED: "1"}
     cell = "(unknown)"
     try:
         with own_kernel() as options:
-            options |= {"kernel_name": "python3", "cwd": root, "progress_bar": False}
-            execute_notebook(template, partial, dict(parameters), **options)
+            execute_notebook(
+                template, partial, dict(parameters), kernel_name="python3", cwd=root, progress_bar=False, **options
+            )
     except PapermillExecutionError as error:
         code = [line for line in error.source.splitlines() if not line.startswith(("#", "%", "import ", "from "))]
         cell, reason = f"[{error.exec_count}] {''.join(code[:1])}", f"{error.ename}: {error.evalue}"
@@ -125,6 +127,29 @@ def execute(template: Path, page: Path, parameters: Mapping[str, Any]) -> None:
         os.replace(partial, page)
         return
     raise NotebookFailed(f"cell  {cell}\nerror {' '.join(reason.split())}\nopen  {partial}")
+
+
+@contextlib.contextmanager
+def own_kernel() -> Iterator[dict[str, Any]]:
+    """Options of papermill for a kernel of this very Python that talks through files of its own, removed at the end.
+
+    A kernelspec named python3 may be another project's. TCP ports are raced for by kernels that start together.
+    """
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    from traitlets.config import Config
+
+    class ThisPython(AsyncKernelManager):
+        kernel_spec = KernelSpec(argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"])
+
+    with tempfile.TemporaryDirectory(prefix="fcl", dir=_short_folder()) as folder:
+        sockets = {} if sys.platform == "win32" else {"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}}
+        yield {"kernel_manager_class": ThisPython, "config": Config(sockets)}
+
+
+def _short_folder() -> str | None:
+    """A folder for sockets, whose paths have at most about 100 letters."""
+    return "/tmp" if len(tempfile.gettempdir()) > 60 and os.access("/tmp", os.W_OK) else None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

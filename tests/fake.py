@@ -45,7 +45,9 @@ def copy_project(folder: Path, settings: list[str], notebooks: Iterable[str] = (
         shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", folder / "notebooks")
     for name in ("fcl", "companion", "experiments"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("pyproject.toml", "Snakefile"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "profiles", folder / "profiles")
     entry = {model: {setting: WEIGHTS | READOUT for setting in settings} for model in ("afpe", "l2a")}
     chosen = yaml.safe_dump({"laptop": entry, "smoke": entry})
     (folder / "experiments" / "weights.yml").write_text(chosen)

@@ -1,22 +1,23 @@
 """What there is to do: the notebooks of a target, as both the Snakefile and its starter need them."""
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from companion.batch.weights import candidates
-from companion.experiments import groups, parts, read_experiment
-from companion.profiles import profile_config, renders_while_training
+from companion.batch.rendering import output_folder, section_notebooks
+from companion.batch.selection import read_selection
+from companion.experiments import groups, read_experiment
+from companion.profiles import profile_config, read_profile, renders_while_training
 from companion.project import project_root
 from companion.runs.identity import run_folder
-from companion.weights import resolve_methods
+from companion.weights import parse_weights, resolve_methods
 from fcl.config import Config, closest
 from fcl.settings import parse_setting
 
 FIGURES = ("table_a",)  # the experiments of `figures`; `all-figures` runs every one that renders something
-SELECTION = "weight_selection"
 PUBLISHED = "published"  # stands for the seeds that each experiment names
 PHOTOGRAPHS = "data/learnaf/center/report.txt"  # written when `make learnaf` has gone through
 # What decides simulated stacks.
@@ -35,6 +36,11 @@ class Job:
     parameters: dict[str, Any]
     config: Config
     weights: dict[str, str]
+
+    @property
+    def branches(self) -> dict[str, Config]:
+        """Name of each run -> its config."""
+        return {name: replace(self.config, **parse_weights(name).lambdas) for name in self.weights.values()}
 
     @property
     def identity(self) -> str:
@@ -57,27 +63,19 @@ class Job:
         return round(iterations * (5 + parse_setting(self.config.setting).frames) * self.config.width**2)
 
 
-def read_selection(profile: str, data: str = "") -> list[dict[str, Any]]:
-    """How weights are chosen: each part with the candidates as its methods."""
-    selections = parts(read_experiment(SELECTION, profile, data))
-    for part in selections:
-        names = (weights.name for tried in candidates(part).values() for weights in tried.values())
-        part["methods"] = list(dict.fromkeys(["baseline", *names]))
-    return selections
-
-
-def read_seeds(text: str) -> list[int]:
-    """Seeds from a text such as "0 1 2"; none for "published". ValueError for any other text."""
-    if text.strip() == PUBLISHED:
+def read_seeds(seeds: object) -> list[int]:
+    """Seeds from a number, a list of numbers or a text such as "0 1 2"; none for "published". ValueError for others."""
+    if str(seeds).strip() == PUBLISHED:
         return []
-    if not text.split() or not all(part.isascii() and part.isdigit() for part in text.split()):
-        raise ValueError(f'seeds must be {PUBLISHED} or whole numbers, as in "0 1 2", not {text!r}')
-    return sorted(map(int, set(text.split())))
+    numbers = [str(seed) for seed in seeds] if isinstance(seeds, list) else str(seeds).split()
+    if not numbers or not all(number.isascii() and number.isdigit() for number in numbers):
+        raise ValueError(f'seeds must be {PUBLISHED} or whole numbers, as in "0 1 2", not {seeds!r}')
+    return sorted(map(int, set(numbers)))
 
 
 def targets() -> list[str]:
-    """What can be made: figures, all-figures, weights, or the runs of one experiment, by its name."""
-    return ["figures", "all-figures", "weights", *experiment_names()]
+    """What can be made: tables and figures, weights, the ledger of claims, or the runs of one experiment, by its name."""
+    return ["figures", "all-figures", "weights", "render", "claims", *experiment_names()]
 
 
 def experiment_names() -> list[str]:
@@ -87,23 +85,100 @@ def experiment_names() -> list[str]:
     return sorted(names, key=lambda name: (name not in FIGURES, name))
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a target needs: trainings, by page and longest first; the section notebooks to draw, by page; `goals`, the files
+    that are the target itself.
+    """
+
+    target: str
+    profile: str
+    data: str
+    source: str
+    seeds: tuple[int, ...]  # none: those that each experiment names
+    settings: str
+    model: str
+    jobs: dict[str, Job]
+    notebooks: dict[str, str]
+    goals: list[str]
+
+    @property
+    def stored(self) -> str:
+        """Digest of the stored files that are drawn; empty where this plan makes them itself, and its pages tell."""
+        root = project_root()
+        folder = root / "results" if self.source == "results" else root / "runs" / self.profile / self.data
+        files = [] if self.jobs else sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".npz"))
+        marks = [f"{path.relative_to(root)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+        return hashlib.sha256("\n".join(marks).encode()).hexdigest() if marks else ""
+
+
+def make(
+    target: str = "figures",
+    profile: str = "laptop",
+    seeds: object = 0,
+    settings: str = "",
+    data: str = "simulated",
+    model: str = "",
+    source: str = "",
+) -> Plan:
+    """The plan of a target. `seeds` as in `read_seeds`; `settings`, such as "D1 I1", and `model`: of these only.
+
+    source: of what `render` and `claims` tell, results (the default) or runs. Raises ValueError for an unknown target,
+    profile, setting, model, data or source, for nothing to do, where weights are still to be chosen, and for seeds that
+    chose them.
+    """
+    known = {"target": targets(), "data": ("simulated", "learnaf"), "source": ("", "results", "runs")}
+    for name, value in {"target": target, "data": data, "source": source}.items():
+        if value not in known[name]:
+            raise ValueError(f"{name} must be one of {', '.join(known[name])}, not {value!r}.{closest(value, known[name])}")
+    read_profile(profile)  # complains about an unknown one
+    wanted, drawing = tuple(read_seeds(seeds)), target in ("figures", "all-figures", "render")
+    tells = target in ("render", "claims")
+    source = source or ("results" if tells else "runs")
+    found = {} if tells else jobs(target, profile, wanted, str(settings or "").split(), data, str(model or ""))
+    notebooks = {}
+    if drawing:
+        folder = output_folder(profile, source, data)
+        place = f"runs/rendering/{profile}/{data}" if source == "results" else folder
+        sections = section_notebooks(project_root() / "notebooks", data, profile, source)
+        names = FIGURES if target == "figures" else [path.stem for path in sections]
+        notebooks = {f"{place}/{name}.ipynb": name for name in names}
+    goals = ["weights"] if target == "weights" else list(notebooks or found)
+    if target == "claims" or (target, data) == ("render", "simulated"):
+        goals.append(f"runs/rendering/{source}-{profile}-claims.txt")
+    return Plan(target, profile, data, source, wanted, settings or "", model or "", found, notebooks, goals)
+
+
+def code_digest() -> str:
+    """Of the code that draws, and of what prose quotes: when it changes, everything is drawn again."""
+    root, digest = project_root(), hashlib.sha256()
+    for path in sorted(path for package in ("fcl", "companion") for path in (root / package).rglob("*.py")):
+        digest.update(path.read_bytes())
+    for path in (root / "README.md", *sorted((root / "notebooks").glob("*.ipynb"))):
+        if path.exists():
+            digest.update("".join(re.findall("<!-- quote [^>]*-->", path.read_text(encoding="utf-8"))).encode())
+    return digest.hexdigest()
+
+
+def cells_digest(notebook: str) -> str:
+    """Of a notebook's cells without their outputs, which drawing writes."""
+    cells = json.loads((project_root() / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return hashlib.sha256(
+        "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code").encode()
+    ).hexdigest()
+
+
 def jobs(
     target: str, profile: str, seeds: Sequence[int], settings: Sequence[str] = (), data: str = "simulated", model: str = ""
-) -> list[Job]:
-    """The notebooks of a target, longest first. `seeds` are those of figures, by default the ones that each
-    experiment names; those that choose weights are fixed. `settings` and `model`: of these only, by default of all.
-    `data`: simulated or learnaf, whatever the experiments name.
+) -> dict[str, Job]:
+    """The trainings of a target by page, longest first. Arguments and errors as for `make`.
 
-    Raises ValueError for an unknown target, profile, setting or model, for nothing to do, where weights are still to
-    be chosen, and for seeds that chose them.
+    The seeds that choose weights are fixed; `data`: simulated or learnaf, whatever the experiments name.
     """
     for setting in settings:
         parse_setting(setting)
     if model:
         Config(model=model)  # complains about an unknown one
-    known = targets()
-    if target not in known:
-        raise ValueError(f"target must be one of {', '.join(known)}, not {target!r}.{closest(target, known)}")
     if data == "learnaf" and not (project_root() / PHOTOGRAPHS).exists():
         raise ValueError(f"{PHOTOGRAPHS} is missing: run `make learnaf ROOT=...` with the folder of the public data set")
     selections = read_selection(profile, data)
@@ -129,7 +204,7 @@ def jobs(
     if not found:
         asked = " ".join(filter(None, ["of", model, *settings])) + " " if model or settings else ""
         raise ValueError(f"{target} has no runs {asked}in profile {profile}")
-    return sorted(found.values(), key=lambda job: -job.cost)
+    return dict(sorted(found.items(), key=lambda entry: -entry[1].cost))
 
 
 def _job(config: Config, profile: str, methods: Sequence[str], split: str) -> Job:

@@ -1,36 +1,34 @@
-"""The starter: one command from nothing to finished runs, which goes on where it was after any kill.
+"""The starter: one command from nothing to finished runs, tables and figures, which goes on where it was after any kill.
 
-python -m companion.batch.starter figures --profile smoke --cores 2 --seeds "0 1"
-
-Snakemake finds out what is missing and runs it (Snakefile). This module lets one batch run at a time, ends
-what a killed one left running, says how far things are, names what failed, and finally draws the figures or
-writes the weights.
+Snakemake finds out what is missing or out of date and makes it (Snakefile). This module lets one batch run at a time, ends
+what a killed one left running, has whatever is lost or spoilt made again, and says how far things are and what failed.
 """
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import pandas as pd
+import psutil
 import torch
 
-from companion.batch import plan, weights
-from companion.batch.groups import hold
-from companion.batch.progress import Progress
+from companion.batch import plan
+from companion.batch.groups import PROGRESS, hold
+from companion.batch.plan import Plan
 from companion.project import project_root
-from companion.runs.reading import read_results
-from companion.runs.tables import with_readout
-from companion.weights import READOUTS, weights_key
+from companion.runs.reading import is_finished
+from fcl.stacks import FocalStacks
 
 NOTICE = 60.0  # s between two lines that say how far it is, where a line can't be rewritten
 RUNS_PER_GPU = 2  # while one makes its scenes or scores the other trains
+NOTEBOOK_GB = 3.0  # the most memory that a notebook takes which trains
 STARTER, CHILDREN, LOG = "runs/.starter", "runs/.batch", "runs/batch.log"
 
 
@@ -60,33 +58,77 @@ def end_leftovers(file: Path, patience: float = 20.0) -> None:
         time.sleep(0.2)
 
 
-def snakemake(root: Path, cores: int, config: Mapping[str, str], jobs: Sequence[plan.Job]) -> Progress:
-    """Run Snakemake to its end, showing how far it is, and return what became of it."""
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
-    gpus = torch.cuda.device_count()
-    if gpus:
-        command += ["--resources", f"gpu={RUNS_PER_GPU * gpus}"]
-    command += ["--config", *(f"{name}={value}" for name, value in config.items()), f"gpus={min(gpus, 1)}"]
+def spoilt(wanted: Plan) -> list[str]:
+    """The files that claim to be done while something that they stand for is missing, damaged or of other stacks."""
+    root, digests = project_root(), {}
+    for place in dict.fromkeys(file for job in wanted.jobs.values() for file in job.stacks):
+        if (root / place).exists():
+            with contextlib.suppress(ValueError):
+                digests[place] = FocalStacks.load((root / place).parent).digest
+    lost = [
+        place for job in wanted.jobs.values() for place in job.stacks if (root / place).exists() and place not in digests
+    ]
+    for page, job in wanted.jobs.items():
+        digest, folder = digests.get(job.stacks[-1]), (root / page).parent
+        runs = job.branches.items() if digest and (root / page).exists() else ()
+        if not all(is_finished(folder, run, config, digest) for run, config in runs):
+            lost.append(page)
+    return list(dict.fromkeys(lost))
+
+
+def make(wanted: Plan, cores: int, again: Sequence[str] = (), minutes: float = 0, **config: object) -> None:
+    """Run Snakemake to its end, showing how far it is. `again`: files to make anew. BatchFailed where something failed."""
+    root, gpus = project_root(), torch.cuda.device_count()
+    command = [sys.executable, "-m", "snakemake", *(["weights"] if wanted.target == "weights" else []), "--cores", str(cores), "--quiet", "host", "reason", "rules"]
+
+    command += ["--resources", f"gpu={RUNS_PER_GPU * gpus}"] if gpus else []
+    command += ["--forcerun", *again] if again else []
+    command += ["--config", *(f"{name}={json.dumps(value)}" for name, value in config.items() if value), f"gpus={min(gpus, 1)}"]
     # A session of its own, whose id is written into the inherited lock before anything else can happen.
     noting = ["sh", "-c", 'echo $$ > "$0"; exec "$@"', str(root / CHILDREN)]
     with hold(root / CHILDREN, 0.0) as lock, open(root / LOG, "w") as log:
         options = {"stdin": lock, "stdout": log, "stderr": subprocess.STDOUT, "cwd": root}
         process = subprocess.Popen(noting + command, start_new_session=True, **options)
-    progress, line, unfinished = Progress(root, jobs), Line(), ""
-    with open(root / LOG) as said:
+    line, failures, unfinished, began = Line(), [], "", time.time()
+    with open(root / LOG) as log:
         while True:
             ended = process.poll() is not None
-            *lines, unfinished = (unfinished + said.read()).split("\n")
-            for text in lines:
-                for notice in progress.read(text):
-                    line.say(notice)
+            *lines, unfinished = (unfinished + log.read()).split("\n")
+            for told in (text for text in lines if text.startswith(("> ", "! "))):  # by a job to a person
+                if not told.startswith("!  "):
+                    line.say(told[2:])
+                failures += [told[2:]] if told[0] == "!" else []
             if ended:
                 break
-            line.show(progress.summary())
+            if minutes and time.time() - began > 60 * minutes:
+                raise BatchFailed(f"Stopped after {minutes:g} minutes, as asked")
+            line.show(standing(root, wanted, began))
             time.sleep(1)
     line.show("")
-    progress.code = process.returncode
-    return progress
+    if failures:
+        raise BatchFailed("\n".join(["Failed, while the others are complete or were waiting for these:", *failures]))
+    if process.returncode:
+        last = "\n".join((root / LOG).read_text().splitlines()[-15:])
+        raise BatchFailed(f"{last}\nSnakemake stopped with exit code {process.returncode}: see {LOG}")
+
+
+def standing(root: Path, wanted: Plan, began: float) -> str:
+    """How far the trainings are: the time left, by the costs of what was done since `began`, and what is at work."""
+    fractions, now = {}, []
+    for page in wanted.jobs:
+        file = (root / page).with_name(PROGRESS)
+        if (root / page).exists():
+            fractions[page] = 1.0
+        elif file.exists() and file.stat().st_mtime > began:
+            state = json.loads(file.read_text())
+            fractions[page] = state["fraction"]
+            now.append(f"{Path(page).parent.name}: {state['text']} ({state['fraction']:.0%})")
+    fresh = {page for page in fractions if (root / page).with_name(PROGRESS).stat().st_mtime > began}
+    gained = sum(wanted.jobs[page].cost * fractions[page] for page in fresh)
+    left = sum(job.cost * (1 - fractions.get(page, 0.0)) for page, job in wanted.jobs.items())
+    minutes = (time.time() - began) * left / gained / 60 if gained else 0
+    told = [f"about {minutes:.0f} min left"] if minutes >= 1.5 else []
+    return " | ".join([*told, *now])
 
 
 class Line:
@@ -109,67 +151,50 @@ class Line:
         print(f"\r\x1b[K{text}" if self.rewrites else text, flush=True)
 
 
-def run(
-    target: str,
-    profile: str,
-    seeds: Sequence[int],
-    cores: int,
-    settings: Sequence[str] = (),
-    data: str = "simulated",
-    model: str = "",
-) -> None:
-    """Make a target (one of companion.batch.plan.targets). Raises BatchFailed, and ValueError for arguments not allowed."""
-    root, jobs = project_root(), plan.jobs(target, profile, seeds, settings, data, model)
+def run(target: str, profile: str, cores: int, minutes: float = 0, **options: object) -> None:
+    """Make a target (one of `companion.batch.plan.targets`), with `options` as for `companion.batch.plan.make`.
+
+    Raises BatchFailed, and ValueError for arguments that are not allowed.
+    """
+    root, wanted = project_root(), plan.make(target, profile, **options)
+    fitting = max(1, int(psutil.virtual_memory().total / 1e9 // NOTEBOOK_GB))
+    if cores > fitting:
+        print(f"{cores} notebooks at once may need {NOTEBOOK_GB * cores:.0f} GB of memory: {fitting} run at once here")
     try:
         lock = hold(root / STARTER, 0.0)
     except BlockingIOError:
-        raise BatchFailed("a batch is already running in this folder: wait for it, or stop it") from None
+        owner = (root / STARTER).read_text().strip() or "of unknown id"
+        raise BatchFailed(
+            f"a batch is already at work in this folder, process {owner}: wait for it, or `kill {owner}`"
+        ) from None
     with lock:
-        runs = sum(len(job.weights) for job in jobs)
-        print(f"{target}, profile {profile}, {data} data: {len(jobs)} notebooks, {runs} runs. Details: {LOG}", flush=True)
+        lock.truncate(0)
+        print(os.getpid(), end="", file=lock, flush=True)
+        runs = sum(len(job.weights) for job in wanted.jobs.values())
+        counts = [f"{len(wanted.jobs)} notebooks that train, {runs} runs"] * bool(runs)
+        counts += [f"{len(wanted.notebooks)} notebooks that draw"] * bool(wanted.notebooks)
+        told = ", ".join([target, f"profile {profile}", f"{wanted.data} data"])
+        print(f"{told}: {', '.join(counts) or 'the claims'}. Details: {LOG}", flush=True)
         end_leftovers(root / CHILDREN)
         try:
-            config = {"target": target, "profile": profile, "data": data}
-            config["seeds"] = " ".join(map(str, seeds)) or plan.PUBLISHED
-            config["settings"], config["model"] = " ".join(settings), model
-            progress = snakemake(root, cores, config, jobs)
+            again = spoilt(wanted)
+            for file in again:
+                print(f"{file} doesn't hold what it says: made again", flush=True)
+            make(wanted, min(cores, fitting), again, minutes, target=target, profile=profile, **options)
         finally:
             end_leftovers(root / CHILDREN)
-        if progress.failed:
-            raise BatchFailed(progress.failures())
-        if progress.code:
-            last = "\n".join((root / LOG).read_text().splitlines()[-15:])
-            raise BatchFailed(f"{last}\nSnakemake stopped with exit code {progress.code}: see {LOG}")
-        folder = Path(jobs[0].page).parents[1]
-        print(f"All {len(jobs)} notebooks are done, in {folder}", flush=True)
-        finish(target, profile, seeds, jobs, data)
+        for folder in dict.fromkeys(str(Path(page).parents[1]) for page in wanted.jobs):
+            print(f"All {len(wanted.jobs)} notebooks are done, in {folder}", flush=True)
+        for page in (Path(goal) for goal in wanted.goals):
+            if page.suffix == ".txt" and target == "claims":
+                print((root / page).read_text(encoding="utf-8"), end="")
+        if wanted.notebooks:
+            print(f"figures and tables are in {plan.output_folder(profile, wanted.source, wanted.data)}")
 
 
-def finish(target: str, profile: str, seeds: Sequence[int], jobs: Sequence[plan.Job], data: str = "simulated") -> None:
-    """What a target makes of its runs: experiments/weights.yml, or the figures."""
-    if target == "weights":
-        runs = [f"{Path(job.page).parent.name}/{name}" for job in jobs for name in job.weights.values()]
-        results = read_results(project_root() / Path(jobs[0].page).parents[1], expected=runs)
-        one = results[(results.weights == "baseline") & (results.frames == 1)]
-        readouts = [with_readout(one, name).assign(weights=name) for name in READOUTS if len(one)]
-        results = pd.concat([results, *readouts])
-        for part in plan.read_selection(profile, data):
-            trained = {job.config.setting for job in jobs if job.config.model == part["model"]}
-            part["settings"] = [setting for setting in part["settings"] if setting in trained]
-            weights.write_weights(weights_key(profile, data), weights.chosen_entries(results, part), part)
-        print("Chosen weights are in experiments/weights.yml")
-    if target not in ("figures", "all-figures"):  # an experiment alone may lack runs that its notebook shows too
-        return
-    command = [sys.executable, "-m", "companion.report.render", "--source", "runs", "--profile", profile, "--data", data]
-    command += ["--seeds", " ".join(map(str, seeds)) or "all"]
-    command += ["--only", *plan.FIGURES] if target == "figures" else []
-    if subprocess.run(command, cwd=project_root()).returncode:
-        raise BatchFailed("all runs are complete, but drawing the figures failed")
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Iterable[str] | None = None) -> None:
     """Command line. Whatever stops it, the same command goes on where it was."""
-    parser = argparse.ArgumentParser(prog="python -m companion.batch.starter", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m companion.batch", description=main.__doc__)
     parser.add_argument("target", choices=plan.targets())
     parser.add_argument("--profile", default="laptop", help="smoke, laptop or paper")
     parser.add_argument("--data", default="simulated", choices=["simulated", "learnaf"])
@@ -177,24 +202,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", default="0", help='of the figures, "0 1 2", or "published"; weights have their own')
     parser.add_argument("--settings", default="", help='of these settings only, as "D1 I1"')
     parser.add_argument("--model", default="", choices=["", "afpe", "l2a"], help="of this model only")
-    options = parser.parse_args(arguments)
-    if options.cores < 1:
-        parser.error(f"cores must be at least 1, not {options.cores}")
+    parser.add_argument("--source", default="", choices=["", "results", "runs"], help="of what render and claims tell")
+    parser.add_argument("--minutes", type=float, default=0, help="stop after so many; the same command goes on later")
+    options = vars(parser.parse_args(arguments))
+    if options["cores"] < 1:
+        parser.error(f"cores must be at least 1, not {options['cores']}")
     for stop in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, signal.default_int_handler)
     try:
-        seeds = plan.read_seeds(options.seeds)
+        plan.read_seeds(options["seeds"])
     except ValueError as error:
         parser.error(str(error))
     try:
-        run(options.target, options.profile, seeds, options.cores, options.settings.split(), options.data, options.model)
-    except ValueError as error:  # before anything was started
+        run(**options)
+    except (ValueError, FileNotFoundError) as error:  # before anything was started
         sys.exit(f"\n{error}")
     except BatchFailed as error:
         sys.exit(f"\n{error}\nThe same command goes on where this stopped.")
     except KeyboardInterrupt:
         sys.exit("\nStopped. The same command goes on where this stopped.")
-
-
-if __name__ == "__main__":
-    main()

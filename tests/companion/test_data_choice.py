@@ -6,13 +6,12 @@ import matplotlib.pyplot as plt
 import pytest
 from PIL import Image
 from test_tables import made_up
-from tiny import use_project
 
 from companion import weights
-from companion.batch import plan
+from companion.batch import plan, rendering
 from companion.profiles import profile_config, read_profile
 from companion.project import project_root
-from companion.report import plots, render, tables
+from companion.report import plots, tables
 from companion.weights import chosen_weights
 
 
@@ -24,13 +23,15 @@ def test_photographs_are_asked_for_before_anything_runs(monkeypatch):
 
 def test_the_same_runs_in_a_place_of_their_own(monkeypatch):
     monkeypatch.setattr(plan, "PHOTOGRAPHS", "pyproject.toml")
-    simulated, photographs = (plan.jobs("figures", "smoke", [0], data=data) for data in ("simulated", "learnaf"))
+    simulated, photographs = (
+        list(plan.jobs("figures", "smoke", [0], data=data).values()) for data in ("simulated", "learnaf")
+    )
     assert [job.page.replace("/simulated/", "/learnaf/") for job in simulated] == [job.page for job in photographs]
-    everything = [plan.jobs("all-figures", "smoke", [0], data=data) for data in ("simulated", "learnaf")]
+    everything = [plan.jobs("all-figures", "smoke", [0], data=data) for data in kinds]
     assert len(everything[0]) == len(everything[1]) > len(simulated)
     assert {job.parameters["data"] for job in photographs} == {"learnaf"}
     assert photographs[0].stacks == [f"data/smoke/learnaf/{split}/stacks.json" for split in ("train", "test")]
-    validation = plan.jobs("weights", "smoke", [], data="learnaf")
+    validation = plan.jobs("weights", "smoke", [], data="learnaf").values()
     assert all(job.page.startswith("runs/smoke/learnaf-validation/") for job in validation)
 
 
@@ -48,14 +49,10 @@ def test_sizes_may_depend_on_the_data():
     assert profile_config("paper", data="learnaf").train_stacks == stacks > 16384
 
 
-def test_figures_and_tables_of_photographs_are_kept_apart(monkeypatch, tmp_path):
-    use_project(tmp_path, monkeypatch)
-    assert render.output_folder("laptop", "results", data="learnaf") == tmp_path / "figures/learnaf"
-    assert render.output_folder("paper", "runs", data="learnaf") == tmp_path / "runs/paper/figures/learnaf"
-    monkeypatch.undo()
+def test_photographs_are_drawn_by_the_notebooks_that_can():
     notebooks = project_root() / "notebooks"
     simulated, photographs = (
-        {path.name for path in render.section_notebooks(notebooks, data)} for data in ("simulated", "learnaf")
+        {path.name for path in rendering.section_notebooks(notebooks, data)} for data in ("simulated", "learnaf")
     )
     sections = {"table_a", "figure_b", "whole_stack", "table_b", "table_c", "frontiers", "training_length"}
     assert {f"{name}.ipynb" for name in sections} == photographs < simulated

@@ -1,10 +1,13 @@
 """Which notebooks a target needs."""
 
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import fake
 import pytest
+from tiny import use_project
 
 from companion import experiments
 from companion.batch import plan
@@ -14,7 +17,7 @@ RUNS = "runs/smoke/simulated"
 
 
 def test_figures_are_one_notebook_for_each_setting_and_seed_longest_first():
-    jobs = plan.jobs("figures", "smoke", [0, 3])
+    jobs = list(plan.jobs("figures", "smoke", [0, 3]).values())
     groups = [Path(job.page).parent.name for job in jobs]
     assert sorted(groups) == sorted(f"afpe-{setting}-F4-seed{seed}" for setting in ("D1", "D2", "I1") for seed in (0, 3))
     assert groups[0].startswith("afpe-D2") and groups[1].startswith("afpe-D2")
@@ -26,24 +29,24 @@ def test_figures_are_one_notebook_for_each_setting_and_seed_longest_first():
 
 
 def test_weights_are_chosen_on_validation_stacks_from_all_candidates():
-    jobs = plan.jobs("weights", "smoke", [0])
+    jobs = list(plan.jobs("weights", "smoke", [0]).values())
     assert {job.config.seed for job in jobs} == {1000, 1001} and len(jobs) == 8
     assert all(job.page.startswith("runs/smoke/simulated-validation/") for job in jobs)
     assert all(job.parameters["split"] == "validation" for job in jobs)
     assert all(len(job.weights) == (17 if job.config.model == "afpe" else 5) for job in jobs)
-    some = plan.jobs("weights", "smoke", [0], ["I1"])
+    some = list(plan.jobs("weights", "smoke", [0], ["I1"]).values())
     assert [(job.config.model, job.config.setting) for job in some] == [("afpe", "I1")] * 2
-    some = plan.jobs("weights", "smoke", [0], model="l2a")
+    some = list(plan.jobs("weights", "smoke", [0], model="l2a").values())
     assert [(job.config.model, job.config.setting) for job in some] == [("l2a", "D2")] * 2
 
 
 def test_an_experiment_runs_for_some_settings_alone():
-    some = plan.jobs("table_a", "laptop", [], ["D1", "I1"])
+    some = list(plan.jobs("table_a", "laptop", [], ["D1", "I1"]).values())
     assert len(some) == 12 and {job.config.setting for job in some} == {"D1", "I1"}
 
 
 def test_experiments_that_share_a_group_share_its_notebook():
-    shared = {Path(job.page).parent.name: job for job in plan.jobs("all-figures", "smoke", [0])}
+    shared = {Path(job.page).parent.name: job for job in plan.jobs("all-figures", "smoke", [0]).values()}
     first = shared["afpe-D1-F4-seed0"]
     assert list(first.weights)[:5] == ["baseline", "msd", "jsd", "kld", "fcl"]  # called as in Table A
     assert {"jsd64", "msd8+kld8", "jsd4"} <= set(first.weights)  # of the frontiers
@@ -90,8 +93,8 @@ def test_published_seeds_are_those_that_each_experiment_names():
     for text in ("", "0,1", "all", "-1"):
         with pytest.raises(ValueError, match="seeds must be published or whole numbers"):
             plan.read_seeds(text)
-    assert {job.config.seed for job in plan.jobs("frontiers", "smoke", [])} == {0}
-    assert {job.config.seed for job in plan.jobs("frontiers", "smoke", [4, 7])} == {4, 7}
+    assert {job.config.seed for job in plan.jobs("frontiers", "smoke", []).values()} == {0}
+    assert {job.config.seed for job in plan.jobs("frontiers", "smoke", [4, 7]).values()} == {4, 7}
 
 
 def made(profile, names):
@@ -104,7 +107,7 @@ def made(profile, names):
 
 
 def test_every_run_that_a_claim_asks_for_is_made():
-    names = [name for name in plan.targets() if name not in ("figures", "all-figures", "weights")]
+    names = plan.experiment_names()
     runs = {profile: set(made(profile, names)) for profile in ("laptop", "paper")}
     asked = 0
     for claim in claims.load_claims():
@@ -124,16 +127,55 @@ def test_every_run_that_a_claim_asks_for_is_made():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("asked", "complaint"),
     [
-        (("figure", "smoke", [0]), "target must be one of .* Did you mean 'figures'"),
-        (("weights", "smoke", [0], ["D7"]), "setting must be one of D1..D5"),
-        (("weights", "smoke", [0], [], "simulated", "l2"), "model must be 'afpe' or 'l2a', not 'l2'"),
-        (("weights", "smoke", [0], ["D1"], "simulated", "l2a"), "weights has no runs of l2a D1 in profile smoke"),
-        (("figures", "smok", [0]), "Did you mean 'smoke'"),
-        (("figures", "smoke", [0, 1001]), r"seeds \[1001\] chose the weights"),
+        ({"target": "figure"}, "target must be one of .* Did you mean 'figures'"),
+        ({"target": "weights", "settings": "D7"}, "setting must be one of D1..D5"),
+        ({"target": "weights", "model": "l2"}, "model must be 'afpe' or 'l2a', not 'l2'"),
+        ({"target": "weights", "model": "l2a", "settings": "D1"}, "weights has no runs of l2a D1 in profile smoke"),
+        ({"profile": "smok"}, "Did you mean 'smoke'"),
+        ({"target": "render", "profile": "../../evil"}, "profile must be one of"),
+        ({"seeds": [0, 1001]}, r"seeds \[1001\] chose the weights"),
+        ({"target": "render"}, "smoke runs are never published"),
     ],
 )
-def test_impossible_plans_are_refused(arguments, complaint):
+def test_impossible_plans_are_refused(asked, complaint):
     with pytest.raises(ValueError, match=complaint):
-        plan.jobs(*arguments)
+        plan.make(**{"target": "figures", "profile": "smoke"} | asked)
+
+
+def test_figures_are_drawn_from_what_is_trained_and_rendering_trains_nothing():
+    figures, committed, mine = (
+        plan.make("figures", "smoke"),
+        plan.make("render"),
+        plan.make("render", "smoke", source="runs"),
+    )
+    assert figures.goals == list(figures.notebooks) == ["runs/smoke/figures/table_a.ipynb"] and figures.jobs
+    assert not committed.jobs and "runs/rendering/laptop/simulated/table_b.ipynb" in committed.goals
+    assert committed.goals[-1] == "runs/rendering/results-laptop-claims.txt"
+    assert not mine.jobs and "runs/smoke/figures/table_b.ipynb" in mine.goals
+
+
+def test_what_is_drawn_is_out_of_date_when_results_or_cells_change_but_not_with_outputs(tmp_path, monkeypatch):
+    fake.copy_project(tmp_path, ["D1"])
+    use_project(tmp_path, monkeypatch)
+    record = tmp_path / "results/laptop/simulated/a/b.json"
+    record.parent.mkdir(parents=True)
+    marks = []
+    for text in ("1", "22"):
+        record.write_text(text)
+        marks.append(plan.make("render").stored)
+    assert len({"", *marks}) == 3
+    notebook, cells = tmp_path / "notebooks/table_a.ipynb", plan.cells_digest("table_a")
+    content = json.loads(notebook.read_text())
+    for cell in content["cells"]:
+        cell.pop("outputs", None)
+    notebook.write_text(json.dumps(content))
+    assert plan.cells_digest("table_a") == cells
+    content["cells"][-1]["source"] = ["1 + 1"]
+    content["cells"][-1]["cell_type"] = "code"
+    notebook.write_text(json.dumps(content))
+    assert plan.cells_digest("table_a") != cells
+    code = plan.code_digest()
+    (tmp_path / "companion/report/tables.py").write_text("")
+    assert plan.code_digest() != code

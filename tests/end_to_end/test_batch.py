@@ -61,7 +61,7 @@ def edit(folder, name, **changes):
 
 
 def start(folder, *arguments):
-    command = [sys.executable, "-m", "companion.batch.starter", *arguments, "--profile", "smoke", "--cores", "2"]
+    command = [sys.executable, "-m", "companion.batch", *arguments, "--profile", "smoke", "--cores", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
@@ -78,9 +78,9 @@ def test_dry_run_expands_to_two_simulations_and_a_notebook_per_setting_and_seed(
     copy_project(tmp_path)
     command = [sys.executable, "-m", "snakemake", "-n", "--cores", "2", "--config", "profile=smoke", "seeds=0 1"]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
-    counts = dict(re.findall(r"^(simulate|train|total) +(\d+)$", said, re.MULTILINE))
-    assert counts == {"simulate": "2", "train": "4", "total": "7"}
-    pages = set(re.findall(r"output: (\S+ipynb)", said))
+    counts = dict(re.findall(r"^(simulate|train|draw|total) +(\d+)$", said, re.MULTILINE))
+    assert counts == {"simulate": "2", "train": "4", "draw": "1", "total": "8"}
+    pages = set(re.findall(r"output: (\S+/train.ipynb)", said))
     assert pages == {f"{RUNS}/afpe-{setting}-F4-seed{seed}/train.ipynb" for setting in ("D1", "I1") for seed in (0, 1)}
 
 
@@ -120,8 +120,9 @@ def test_leftovers_of_unknown_group_are_named(tmp_path):
 
 def test_a_second_starter_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("FCL_PROJECT", str(copy_project(tmp_path)))
-    with hold(tmp_path / batch.STARTER, 0.0), pytest.raises(BatchFailed, match="already running in this folder"):
-        batch.run("figures", "smoke", [0], 1)
+    refusal = pytest.raises(BatchFailed, match="already at work in this folder, process of unknown id")
+    with hold(tmp_path / batch.STARTER, 0.0), refusal:
+        batch.run("figures", "smoke", 1)
 
 
 # From start to end
@@ -148,7 +149,7 @@ def wait_for(path, process):
 @pytest.mark.slow
 def test_figures_from_nothing_and_then_nothing_to_do(project):
     said = make(project, "figures", "--seeds", "0")
-    assert "done: afpe-D1-F4-seed0" in said and "(2 of 2 notebooks)" in said
+    assert "done: afpe-D1-F4-seed0" in said and "All 2 notebooks are done" in said
     assert (project / "runs/smoke/figures/figure_a.png").exists()
     assert not (project / "figures").exists() and not (project / "results").exists()
     pages, records = times(project, f"{RUNS}/*/train.ipynb"), times(project, f"{RUNS}/*/*.json")
@@ -243,9 +244,9 @@ def test_weights_are_chosen_from_nothing(project):
 def test_photographs_from_their_files_to_a_figure(miniature, tmp_path):
     project = copy_project(tmp_path)
     edit(project, "profiles", smoke={"train_stacks": 8, "test_stacks": 4})
-    subprocess.run([sys.executable, "-m", "companion.photographs.public", "collect", miniature], cwd=project, check=True)
+    subprocess.run([sys.executable, "-m", "companion.photographs", "collect", miniature], cwd=project, check=True)
     said = make(project, "figures", "--data", "learnaf", "--seeds", "0")
-    assert "(2 of 2 notebooks)" in said and not (project / "data/smoke/simulated").exists()
+    assert "All 2 notebooks are done" in said and not (project / "data/smoke/simulated").exists()
     assert (project / "runs/smoke/figures/learnaf/figure_a.png").exists()
     stacks = learnaf_stacks(miniature, split="test", patch=16, count=4)
     for setting in ("D1", "I1"):

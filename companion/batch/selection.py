@@ -1,16 +1,24 @@
 """Choosing the weights of each loss by a rule written down beforehand: experiments/weight_selection.yml."""
 
+import argparse
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
+from companion.experiments import groups, parts, read_experiment
 from companion.project import project_root
-from companion.weights import READOUTS, Weights, parse_weights
+from companion.runs.identity import run_folder
+from companion.runs.reading import read_results
+from companion.runs.tables import with_readout
+from companion.weights import READOUTS, Weights, parse_weights, resolve_methods, weights_key
 from fcl.files import replacing
 from fcl.settings import parse_setting
+
+SELECTION = "weight_selection"
 
 HEADER = """\
 # Weights of each loss, chosen per setting by `make weights` with the rule of weight_selection.yml: of the
@@ -29,6 +37,15 @@ def candidates(plan: Mapping[str, Any]) -> dict[str, dict[float, Weights]]:
         factors = sorted(plan["factors"])
         table[method] = {c: Weights(**{term: c * value for term, value in terms.items()}) for c in factors}
     return table
+
+
+def read_selection(profile: str, data: str = "") -> list[dict[str, Any]]:
+    """How weights are chosen: each part with the candidates as its methods."""
+    selections = parts(read_experiment(SELECTION, profile, data))
+    for part in selections:
+        names = (weights.name for tried in candidates(part).values() for weights in tried.values())
+        part["methods"] = list(dict.fromkeys(["baseline", *names]))
+    return selections
 
 
 def choose(metrics: pd.DataFrame, tried: Sequence[str], tolerance: float) -> str:
@@ -94,3 +111,37 @@ def write_weights(profile: str, entries: Mapping[str, str], plan: Mapping[str, A
     ]
     with replacing(path) as temporary:
         temporary.write_text("\n".join([header, *body]), encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Choose the weights of a profile from its complete validation runs, and write them to experiments/weights.yml."""
+    parser = argparse.ArgumentParser(prog="python -m companion.batch.selection", description=main.__doc__)
+    for name in ("profile", "data", "settings", "model"):
+        parser.add_argument(f"--{name}", default={"profile": "laptop", "data": "simulated"}.get(name, ""))
+    options = parser.parse_args(arguments)
+    for part in read_selection(options.profile, options.data):
+        part["settings"] = [name for name in part["settings"] if name in (options.settings.split() or part["settings"])]
+        if part["settings"] and part["model"] == (options.model or part["model"]):
+            try:
+                entries = chosen_entries(_selection_runs(part, options.profile), part)
+            except ValueError as error:
+                sys.exit(str(error))
+            write_weights(weights_key(options.profile, options.data), entries, part)
+    print("Chosen weights are in experiments/weights.yml")
+
+
+def _selection_runs(part: Mapping[str, Any], profile: str) -> pd.DataFrame:
+    """The runs of one part, and those of one frame read out in each way."""
+    runs = []
+    for seed in part["seeds"]:
+        for config, methods in groups(part, profile, seed):
+            folder = run_folder(profile, config, part["split"])
+            chosen = resolve_methods(", ".join(methods), profile, config.model, config.setting, config.data)
+            runs += [f"{folder.name}/{weights.name}" for _, weights in chosen]
+    results = read_results(folder.parent, expected=runs)
+    one = results[(results.weights == "baseline") & (results.frames == 1)]
+    return pd.concat([results, *(with_readout(one, name).assign(weights=name) for name in READOUTS if len(one))])
+
+
+if __name__ == "__main__":
+    main()

@@ -3,17 +3,16 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import fake
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-from tiny import use_project
 
-from companion.batch import plan
+from companion.batch import plan, rendering
 from companion.notebooks import NotebookFailed
-from companion.report import render
 from companion.runs import writing
 
 SMOKE = ["D1", "D2", "I1"]
@@ -29,7 +28,7 @@ def project(tmp_path, monkeypatch):
 
 
 def run(project: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "companion.report.render", *arguments]
+    command = [sys.executable, "-m", "companion.batch.rendering", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(project)}
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
 
@@ -45,8 +44,10 @@ def outputs(notebook: Path) -> list:
 
 def test_published_results_are_drawn_in_place_and_drawing_again_changes_nothing(project):
     fake.write_results(project / "results/laptop/simulated", "laptop", LAPTOP, seeds=[0, 1])
-    first = run(project)
+    page = "runs/rendering/laptop/simulated/table_a.ipynb"
+    first = run(project, "table_a", page)
     assert first.returncode == 0, first.stderr
+    assert (project / page).exists()
     drawn = contents(project / "figures", project / "notebooks")
     figures = [f"{name}.{kind}" for name in ("figure_a", "figure_a_paper") for kind in ("pdf", "png", "json")]
     tables = {
@@ -65,34 +66,36 @@ def test_published_results_are_drawn_in_place_and_drawing_again_changes_nothing(
     assert "+FCL lowers MSD* in 10 of 10 settings with every seed, TV in 10." in words
     everything = str(shown)
     assert str(project) not in everything and " at 0x" not in everything  # no paths, no addresses
-    assert run(project).returncode == 0
+    assert run(project, "table_a", page).returncode == 0
     assert contents(project / "figures", project / "notebooks") == drawn
 
 
 @pytest.mark.slow
-def test_every_section_is_drawn_from_stored_runs_in_a_minute(tmp_path):
+def test_every_section_is_drawn_from_stored_runs_and_only_again_when_these_change(tmp_path):
     sections = ["table_a", "table_b", "table_c", "figure_b", "whole_stack", "frontiers", "training_length"]
     fake.copy_project(tmp_path, LAPTOP, sections)
-    names = [name for name in plan.targets() if name not in ("figures", "all-figures", "weights", "backbones")]
+    names = [name for name in plan.experiment_names() if name != "backbones"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, str(fake.ROOT / "tests" / "fake.py"), "laptop", "0 1", *names]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
-    done = run(tmp_path)
-    assert done.returncode == 0, done.stderr
+    batch = partial(subprocess.run, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    draw = [sys.executable, "-m", "companion.batch", "render", "--cores", "2"]
+    done = batch(draw)
+    assert done.returncode == 0, done.stdout + done.stderr
     for name in sections:
         shown = outputs(tmp_path / "notebooks" / f"{name}.ipynb")
         assert shown and not any(output.get("name") == "stderr" for output in shown), name
         assert str(tmp_path) not in str(shown) and " at 0x" not in str(shown), name
-    figures = "figure_a figure_a_paper figure_b frontiers table_b table_b_curves table_c training_length".split()
+    figures = "figure_a figure_a_paper figure_b frontiers table_b table_b_curves table_c training_length claims".split()
     assert {path.stem for path in (tmp_path / "figures").glob("*.json")} == set(figures)
+    assert "done: table_a" in done.stdout and "done:" not in batch(draw).stdout
     broken = tmp_path / "results/laptop/simulated/afpe-D1-F8-seed1/baseline.npz"
     broken.write_bytes(broken.read_bytes()[:50])
     before = contents(tmp_path / "figures")
-    failed = run(tmp_path, "--only", "table_c")
-    assert failed.returncode == 1 and "afpe-D1-F8-seed1/baseline.npz is half-written" in failed.stderr
-    assert (
-        "make experiment NAME=table_c PROFILE=laptop SEEDS=1" in failed.stderr and contents(tmp_path / "figures") == before
-    )
+    failed = batch(draw)
+    assert failed.returncode == 1 and "afpe-D1-F8-seed1/baseline.npz is" in failed.stderr
+    assert "make experiment NAME=table_c PROFILE=laptop SEEDS=1" in failed.stderr
+    assert contents(tmp_path / "figures") == before
 
 
 def test_text_that_came_in_pieces_is_joined_and_sliders_are_left_out():
@@ -103,37 +106,31 @@ def test_text_that_came_in_pieces_is_joined_and_sliders_are_left_out():
     slider = new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}, "text/plain": "interactive"})
     pieces = [slider, stream("a\n"), stream("b\n"), stream("c\n", "stderr"), picture, stream("d\n"), stream("e\n")]
     expected = [stream("a\nb\n"), stream("c\n", "stderr"), picture, stream("d\ne\n")]
-    assert render._stored(pieces) == expected
+    assert rendering._stored(pieces) == expected
 
 
 def test_runs_made_here_are_drawn_beside_them_and_a_missing_one_is_named(project):
     folder = project / "runs/smoke/simulated"
     fake.write_results(folder, "smoke", SMOKE, seeds=[0])
     committed = contents(project / "notebooks")
-    done = run(project, "--profile", "smoke", "--source", "runs")
+    page, how = "runs/smoke/figures/table_a.ipynb", ["--profile", "smoke", "--source", "runs"]
+    done = run(project, "table_a", page, *how)
     assert done.returncode == 0, done.stderr
     assert (project / "runs/smoke/figures/figure_a.png").exists()
-    assert "1 seeds = 15 runs" in str(outputs(project / "runs/smoke/figures/table_a.ipynb"))
+    assert "1 seeds = 15 runs" in str(outputs(project / page))
     (folder / "afpe-D2-F4-seed0" / "kld4.npz").unlink()
-    failed = run(project, "--profile", "smoke", "--source", "runs")
-    assert failed.returncode == 1
-    assert "table_a.ipynb stopped" in failed.stderr and "make experiment NAME=table_a" in failed.stderr
+    failed = run(project, "table_a", page, *how)
+    assert failed.returncode == 1 and "make experiment NAME=table_a" in failed.stderr
     assert "afpe-D2-F4-seed0/kld4.npz is missing" in failed.stderr
     assert contents(project / "notebooks") == committed
     assert not (project / "figures").exists() and not (project / "results").exists()
 
 
-def test_what_is_committed_is_kept_apart_from_what_was_made_here(tmp_path, monkeypatch):
-    use_project(tmp_path, monkeypatch)
-    assert render.output_folder("laptop", "results") == tmp_path / "figures"
-    assert render.output_folder("paper", "results") == tmp_path / "figures" / "paper"
-    assert render.output_folder("smoke", "runs") == tmp_path / "runs" / "smoke" / "figures"
-    assert render.output_folder("laptop", "runs", "elsewhere") == tmp_path / "elsewhere"
-    with pytest.raises(ValueError, match="smoke runs are never published"):
-        render.output_folder("smoke", "results")
-    for folder in ("figures", "results/laptop", "runs/../figures"):
-        with pytest.raises(ValueError, match="are not drawn into"):
-            render.output_folder("laptop", "runs", folder)
+def test_what_is_committed_is_kept_apart_from_what_was_made_here():
+    assert rendering.output_folder("laptop", "results") == "figures"
+    assert rendering.output_folder("paper", "results") == "figures/paper"
+    assert rendering.output_folder("laptop", "results", "learnaf") == "figures/learnaf"
+    assert rendering.output_folder("smoke", "runs", "learnaf") == "runs/smoke/figures/learnaf"
 
 
 def test_section_notebooks_are_known_by_their_parameters(tmp_path):
@@ -147,28 +144,26 @@ def test_section_notebooks_are_known_by_their_parameters(tmp_path):
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         notebook = new_notebook(cells=[cell], metadata={"kernelspec": kernel})
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
-    assert render.section_notebooks(tmp_path) == [tmp_path / "b_section.ipynb"]
-    assert fake.ROOT / "notebooks/table_a.ipynb" in render.section_notebooks(fake.ROOT / "notebooks")
+    assert rendering.section_notebooks(tmp_path) == [tmp_path / "b_section.ipynb"]
+    assert fake.ROOT / "notebooks/table_a.ipynb" in rendering.section_notebooks(fake.ROOT / "notebooks")
 
 
 def test_a_notebook_of_another_profile_is_drawn_with_what_is_published_and_with_its_own():
     def drawn(profile, source):
-        return {path.stem for path in render.section_notebooks(fake.ROOT / "notebooks", profile=profile, source=source)}
+        return {path.stem for path in rendering.section_notebooks(fake.ROOT / "notebooks", profile=profile, source=source)}
 
     assert "backbones" in drawn("laptop", "results") & drawn("paper", "results") & drawn("paper", "runs")
     assert drawn("laptop", "results") - {"backbones"} == drawn("laptop", "runs") == drawn("smoke", "runs")
 
 
-@pytest.mark.parametrize(
-    "profile, where, given",
-    [("laptop", "runs/rendering", []), ("paper", "figures/paper", ["figures", "profile", "seeds", "source"])],
-)
-def test_what_is_published_is_drawn_with_the_defaults_of_each_notebook(profile, where, given, monkeypatch):
+@pytest.mark.parametrize(("profile", "given"), [("laptop", []), ("paper", ["figures", "profile", "seeds", "source"])])
+def test_what_is_published_is_drawn_with_the_defaults_of_each_notebook(profile, given, monkeypatch):
     def execute(notebook, page, parameters):
-        raise NotebookFailed(page.relative_to(fake.ROOT).as_posix(), sorted(parameters))
+        raise NotebookFailed(sorted(parameters))
 
-    monkeypatch.setattr(render, "execute", execute)
-    folder = render.output_folder(profile, "results")
+    monkeypatch.setattr(rendering, "execute", execute)
+    wanted = {"profile": profile, "data": "simulated", "source": "results", "seeds": "all"}
+    wanted["figures"] = rendering.output_folder(profile, "results")
     with pytest.raises(NotebookFailed) as found:
-        render.render(fake.ROOT / "notebooks/backbones.ipynb", profile, "results", folder)
-    assert found.value.args == (f"{where}/backbones.ipynb", given)
+        rendering.render(fake.ROOT / "notebooks/backbones.ipynb", Path("page.ipynb"), wanted)
+    assert found.value.args == (given,)

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from tiny import ROOT, make_project
 
-from companion.batch.weights import candidates, choose, chosen_entries, write_weights
+from companion.batch.selection import candidates, choose, chosen_entries, write_weights
 from companion.experiments import parts
 from companion.weights import READOUTS, Weights, chosen_readout, chosen_weights
 

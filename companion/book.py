@@ -4,7 +4,7 @@
 
 Reading it takes no kernel and no network. Pages show the outputs that the notebooks store; nothing is executed. They
 lie as the notebooks do (book/notebooks/), hold their own style and plots, and have equations as MathML, which browsers
-draw without a script. A font for it lies beside.
+draw without a script. Whatever a notebook holds, a page runs nothing, and nothing from outside the project gets into it.
 """
 
 import logging
@@ -12,29 +12,28 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
-from importlib.metadata import distribution
 from pathlib import Path
 
 import nbformat
+from bs4 import BeautifulSoup
 from math_core import LatexError, LatexToMathML
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook, new_output
 
+from companion.batch.rendering import WIDGET, section_notebooks
 from companion.notebooks import has_outputs
 from companion.project import project_root
-from companion.report.render import section_notebooks
+from fcl.files import make_anew
 
-# nbconvert's own page, without the scripts that it loads from the network. A browser that refuses the font, as Firefox does
-# for a page opened from a folder, takes the system's own for mathematics.
+# nbconvert's own page, without the scripts that it loads from the network.
 PAGE = """{%- extends "index.html.j2" -%}
 {% block html_head_js %}{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block html_head_css %}<style>
-  @font-face { font-family: "STIX Two Math"; src: url("{{ resources.up }}STIXTwoMath-Regular.ttf"); }
-  math { font-family: "STIX Two Math", math; font-size: 110%; }
+  math { font-family: math; font-size: 110%; }
   main { max-width: 68rem; margin: 0 auto; }
   .highlight pre { overflow-x: auto; }
   .gallery { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: end; }
@@ -50,7 +49,6 @@ FIGURE = """<figure><a href="figures/{name}.pdf"><img src="figures/{name}.png" a
 <figcaption>{name} (<a href="figures/{name}.json">numbers</a>)</figcaption></figure>"""
 BACK = '<a href="{up}index.html">All notebooks and figures</a>'
 NOT_RUN = "\n\n*This notebook has no stored outputs: only its text and code are shown.*"
-WIDGET = "application/vnd.jupyter.widget-view+json"
 SLIDER = "<p><em>A slider: it moves in JupyterLab (<code>make lab</code>).</em></p>"
 
 
@@ -92,7 +90,32 @@ def _write_page(notebook: NotebookNode, page: Path, title: str, up: str = "") ->
     notebook.metadata["title"] = title
     html, _ = exporter.from_notebook_node(notebook, {"up": up})
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(html, encoding="utf-8")
+    page.write_text(_inert(html), encoding="utf-8")
+
+
+def _inert(html: str) -> str:
+    """A page without anything that runs or loads something: a notebook may come from somebody's pull request."""
+    page = BeautifulSoup(html, "html.parser")
+    for tag in page(["script", "iframe", "object", "embed", "form", "link", "base"]) + page("meta", {"http-equiv": True}):
+        tag.decompose()
+    for tag in page(True):
+        for name, value in list(tag.attrs.items()):
+            runs = str(value).strip().lower().startswith(("javascript:", "data:text"))
+            if name.startswith("on") or (name in ("href", "src") and runs) or (name == "style" and "url(" in value):
+                del tag[name]
+    return str(page)
+
+
+def _inside(path: Path) -> Path:
+    """The same path; BookError for a link, which may lead out of the project."""
+    if path.is_symlink():
+        raise BookError(f"{path} is a link: put the file there itself")
+    return path
+
+
+def _links(folder: str, names: list[str]) -> set[str]:
+    """For `shutil.copytree`: what must not be followed."""
+    return {name for name in names if (Path(folder) / name).is_symlink()}
 
 
 def _title(notebook: NotebookNode, name: str) -> str:
@@ -114,7 +137,7 @@ def _without_widgets(notebook: NotebookNode) -> None:
 
 def _write_notebook(path: Path, page: Path, up: str) -> str:
     """Write the page of one notebook and return its title."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(_inside(path), as_version=4)
     title = _title(notebook, path.stem)
     _without_widgets(notebook)
     top = BACK.format(up=up) + ("" if has_outputs(path) else NOT_RUN)
@@ -149,11 +172,11 @@ def make_book(folder: Path) -> Path:
             except BookError as error:
                 raise BookError(f"{path}: {error}") from None
             lines.append(f"- [{title}]({place.as_posix()})" + ("" if has_outputs(path) else ", without outputs"))
-    shutil.copy(distribution("ziamath").locate_file("ziamath/fonts/STIXTwoMath-Regular.ttf"), folder)
-    shutil.copytree(root / "figures", folder / "figures", dirs_exist_ok=True)
+    shutil.copytree(root / "figures", folder / "figures", dirs_exist_ok=True, ignore=_links)
     if (root / "results").exists():  # the records that the ledger links to
-        records = shutil.ignore_patterns("*.npz", "networks")
-        shutil.copytree(root / "results", folder / "results", dirs_exist_ok=True, ignore=records)
+        others = shutil.ignore_patterns("*.npz", "networks")
+        skipped = lambda place, names: _links(place, names) | others(place, names)  # noqa: E731
+        shutil.copytree(root / "results", folder / "results", dirs_exist_ok=True, ignore=skipped)
     figures = [FIGURE.format(name=path.stem) for path in sorted((folder / "figures").glob("*.png"))]
     lines += ["\n## Figures\n", '<div class="gallery">', *figures, "</div>"]
     index = new_notebook(cells=[new_markdown_cell("\n".join(lines))])
@@ -163,11 +186,9 @@ def make_book(folder: Path) -> Path:
 
 def main() -> None:
     """Command line: write book/ anew."""
-    folder = project_root() / "book"
-    shutil.rmtree(folder, ignore_errors=True)
     try:
-        index = make_book(folder)
-    except BookError as error:
+        index = make_book(make_anew(project_root() / "book"))
+    except (ValueError, FileNotFoundError) as error:
         sys.exit(f"book: {error}")
     print(f"open {os.path.relpath(index)} in a browser")
 

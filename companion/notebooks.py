@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,14 @@ def follow(texts: Iterable[str]) -> None:
         line.update(Pretty(text))
 
 
+def interact(function: Callable[..., object], **controls: object) -> None:
+    """Sliders as by `ipywidgets.interact` where a person can move them; the cell that follows draws their static twin."""
+    if UNATTENDED not in os.environ:
+        from ipywidgets import interact as sliders
+
+        sliders(function, **controls)
+
+
 def partial_page(page: Path) -> Path:
     """Where an executed notebook lies while it runs, and when it has failed."""
     return page.with_suffix(".partial.ipynb")
@@ -115,9 +123,7 @@ def execute(template: Path, page: Path, parameters: Mapping[str, Any]) -> None:
     cell = "(unknown)"
     try:
         with own_kernel() as options:
-            execute_notebook(
-                template, partial, dict(parameters), kernel_name="python3", cwd=root, progress_bar=False, **options
-            )
+            execute_notebook(template, partial, dict(parameters), cwd=root, progress_bar=False, **options)
     except PapermillExecutionError as error:
         code = [line for line in error.source.splitlines() if not line.startswith(("#", "%", "import ", "from "))]
         cell, reason = f"[{error.exec_count}] {''.join(code[:1])}", f"{error.ename}: {error.evalue}"
@@ -144,7 +150,7 @@ def own_kernel() -> Iterator[dict[str, Any]]:
 
     with tempfile.TemporaryDirectory(prefix="fcl", dir=_short_folder()) as folder:
         sockets = {} if sys.platform == "win32" else {"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}}
-        yield {"kernel_manager_class": ThisPython, "config": Config(sockets)}
+        yield {"kernel_name": "python3", "kernel_manager_class": ThisPython, "config": Config(sockets)}
 
 
 def _short_folder() -> str | None:

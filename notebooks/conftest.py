@@ -1,8 +1,11 @@
 """What `pytest --nbval notebooks` compares: the notebooks that have stored outputs. Its header names the others."""
 
+import os
 from pathlib import Path
 
-from companion.notebooks import has_outputs
+from companion.notebooks import UNATTENDED, has_outputs
+
+os.environ[UNATTENDED] = "1"  # of the kernels: no sliders, whose outputs are not compared
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -79,11 +79,14 @@ def spoilt(wanted: Plan) -> list[str]:
 def make(wanted: Plan, cores: int, again: Sequence[str] = (), minutes: float = 0, **config: object) -> None:
     """Run Snakemake to its end, showing how far it is. `again`: files to make anew. BatchFailed where something failed."""
     root, gpus = project_root(), torch.cuda.device_count()
-    command = [sys.executable, "-m", "snakemake", *(["weights"] if wanted.target == "weights" else []), "--cores", str(cores), "--quiet", "host", "reason", "rules"]
+    rule = ["weights"] if wanted.target == "weights" else []
+    quiet = ["--quiet", "host", "reason", "rules"]
+    command = [sys.executable, "-m", "snakemake", *rule, "--cores", str(cores), *quiet]
 
     command += ["--resources", f"gpu={RUNS_PER_GPU * gpus}"] if gpus else []
     command += ["--forcerun", *again] if again else []
-    command += ["--config", *(f"{name}={json.dumps(value)}" for name, value in config.items() if value), f"gpus={min(gpus, 1)}"]
+    config |= {"gpus": min(gpus, 1)}
+    command += ["--config", *(f"{name}={json.dumps(value)}" for name, value in config.items() if value)]
     # A session of its own, whose id is written into the inherited lock before anything else can happen.
     noting = ["sh", "-c", 'echo $$ > "$0"; exec "$@"', str(root / CHILDREN)]
     with hold(root / CHILDREN, 0.0) as lock, open(root / LOG, "w") as log:

@@ -27,7 +27,7 @@ def test_the_same_runs_in_a_place_of_their_own(monkeypatch):
         list(plan.jobs("figures", "smoke", [0], data=data).values()) for data in ("simulated", "learnaf")
     )
     assert [job.page.replace("/simulated/", "/learnaf/") for job in simulated] == [job.page for job in photographs]
-    everything = [plan.jobs("all-figures", "smoke", [0], data=data) for data in kinds]
+    everything = [plan.jobs("all-figures", "smoke", [0], data=data) for data in ("simulated", "learnaf")]
     assert len(everything[0]) == len(everything[1]) > len(simulated)
     assert {job.parameters["data"] for job in photographs} == {"learnaf"}
     assert photographs[0].stacks == [f"data/smoke/learnaf/{split}/stacks.json" for split in ("train", "test")]

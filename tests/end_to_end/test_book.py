@@ -113,3 +113,43 @@ def test_a_notebook_without_outputs_says_so(tmp_path, monkeypatch):
     page = write_project(tmp_path, monkeypatch)
     index = make_book(tmp_path / "book")
     assert "no stored outputs" in page.read_text() and "without outputs" in index.read_text()
+
+
+def test_nothing_that_a_notebook_holds_runs_or_loads_anything(tmp_path, monkeypatch):
+    evil = (
+        "<script>alert(1)</script><p onclick='x()'>text</p><a href='javascript:x()'>go</a><iframe src='http://a.b'></iframe>"
+    )
+    output = new_output("display_data", {"text/html": evil + "<style>td { color: red }</style>"})
+    page = write_project(tmp_path, monkeypatch, evil, outputs=[output])
+    make_book(tmp_path / "book")
+    html = page.read_text()
+    assert not any(word in html for word in ("alert(1)", "onclick", "javascript:", "<iframe", "<script"))
+    assert html.count(">text</p>") == 2 and "td { color: red }" in html
+
+
+def test_links_are_never_followed(tmp_path, monkeypatch):
+    write_project(tmp_path, monkeypatch)
+    secret = tmp_path / "secret.txt"
+    secret.write_text("a secret")
+    (tmp_path / "figures" / "leak.png").symlink_to(secret)
+    make_book(tmp_path / "book")
+    assert not any(
+        "a secret" in path.read_text(errors="ignore") for path in (tmp_path / "book").rglob("*") if path.is_file()
+    )
+    (tmp_path / "notebooks" / "02_link.ipynb").symlink_to(tmp_path / "notebooks" / "01_lens.ipynb")
+    with pytest.raises(BookError, match="02_link.ipynb is a link"):
+        make_book(tmp_path / "book")
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path, monkeypatch):
+    write_project(tmp_path, monkeypatch)
+    mine = tmp_path / "book" / "chapter.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(SystemExit, match="was not made by this project"):
+        book.main()
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    for _ in range(2):  # it replaces its own
+        book.main()
+    assert (tmp_path / "book" / "index.html").exists()

@@ -1,8 +1,10 @@
 """Notebooks are strict about their parameters, and executed pages are complete or carry another name."""
 
 import ast
+import json
 import subprocess
 import sys
+import tempfile
 
 import nbformat
 import pytest
@@ -153,3 +155,23 @@ def test_a_kernel_that_dies_is_a_failure_too(tmp_path):
     template = write_notebook(tmp_path / "template.ipynb", "steps: int = 3", "import os\nos._exit(1)")
     with pytest.raises(NotebookFailed, match="error .*died"):
         execute(template, tmp_path / "page.ipynb", {})
+
+
+def test_the_kernel_is_this_python_whatever_another_project_has_registered(tmp_path, monkeypatch):
+    other = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
+    other.parent.mkdir(parents=True)
+    other.write_text(json.dumps({"argv": ["false", "{connection_file}"], "display_name": "other", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    deep = tmp_path / ("d" * 80)  # sockets have short paths
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    sources = [
+        "steps: int = 3",
+        "import sys\nprint(sys.executable)",
+        "from companion.notebooks import interact\ninteract(print)",
+    ]
+    page = tmp_path / "page.ipynb"
+    execute(write_notebook(tmp_path / "template.ipynb", *sources), page, {})
+    _, program, sliders = nbformat.read(page, as_version=4).cells
+    assert program.outputs[0].text.strip() == sys.executable
+    assert sliders.outputs == []  # nobody is there to move them

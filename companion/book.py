@@ -2,9 +2,9 @@
 
     python -m companion.book
 
-Reading it takes no kernel and no network. Pages show the outputs that the notebooks store; nothing is executed. They
-lie as the notebooks do (book/notebooks/), hold their own style and plots, and have equations as MathML, which browsers
-draw without a script. Whatever a notebook holds, a page runs nothing, and nothing from outside the project gets into it.
+Reading it takes no kernel and no network. Pages show the outputs that the notebooks store; nothing is executed. They lie as
+the notebooks do (book/notebooks/), hold their own style and plots, and have equations as MathML, which browsers draw without
+a script. Whatever a notebook holds, a page runs nothing, and nothing from outside the project gets into it.
 """
 
 import logging

@@ -1,5 +1,6 @@
-"""Can this Python carry the project's environment? The Makefile asks it of the user's own python3 before
-anything is installed, so this file needs nothing but the standard library and runs on any Python 3."""
+"""Can this Python carry the project's environment? The Makefile asks it of the user's own python3 before anything is
+installed, so this file needs nothing but the standard library and runs on any Python 3.
+"""
 
 import importlib.util
 import os
@@ -15,8 +16,8 @@ CHOOSE = "Install one, or name another: make PYTHON=/path/to/python3.12"
 def problem(version, has_venv, can_compile, system, processor):
     """One line that says why this Python won't do and what to do, or None when it will.
 
-    version (major, minor, ...); has_venv: it can make virtual environments that hold pip; can_compile: a C
-    compiler and Python's headers are here; system, processor: `platform.system()`, `platform.machine()`.
+    version (major, minor, ...); has_venv: it can make virtual environments that hold pip; can_compile: a C compiler and
+    Python's headers are here; system, processor: `platform.system()`, `platform.machine()`.
     """
     version = tuple(version[:2])
     if not OLDEST <= version <= NEWEST:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from companion.project import project_root
+from companion.project import project_root, use_own_caches
 from fcl.config import closest
 
 UNATTENDED = "FCL_UNATTENDED"  # in the environment of a kernel: nobody is there to move a slider
@@ -50,11 +50,10 @@ def _assigned(source: str) -> dict[str, str | None]:
 def check_parameters(cells: Sequence[str], namespace: Mapping[str, Any]) -> None:
     """Refuse unknown, misspelt and mistyped parameters: `check_parameters(In, globals())` in a first cell.
 
-    papermill assigns whatever it is given, in a cell that starts with "# Parameters", whether or not the
-    notebook knows the name. cells: the sources of the cells run so far (IPython's `In`), among them the
-    parameter cell, in which every line reads `name: type = literal  # help` with a type of str, int, float or
-    bool. namespace: the values. Whether these are in range is for those to say who use them. Raises
-    ParameterError with a line for each problem.
+    papermill assigns whatever it is given, in a cell that starts with "# Parameters", whether or not the notebook knows the
+    name. cells: the sources of the cells run so far (IPython's `In`), among them the parameter cell, in which every line
+    reads `name: type = literal  # help` with a type of str, int, float or bool. namespace: the values. Whether these are in
+    range is for those to say who use them. Raises ParameterError with a line for each problem.
     """
     if not any(cells):  # nbval keeps no history, and runs the parameter cell as it stands
         return
@@ -115,6 +114,7 @@ def execute(template: Path, page: Path, parameters: Mapping[str, Any]) -> None:
     from papermill.log import logger
 
     root, template, page = project_root(), template.absolute(), page.absolute()
+    use_own_caches()
     partial = partial_page(page)
     page.parent.mkdir(parents=True, exist_ok=True)
     logger.setLevel("ERROR")  # of unknown parameters it only warns, while check_parameters stops

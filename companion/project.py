@@ -28,3 +28,17 @@ def project_root() -> Path:
                 return folder
     place = f"FCL_PROJECT={named}" if named else f"{Path.cwd()} or above {Path(__file__).parent}"
     raise FileNotFoundError(f"no checkout of {NAME} at {place}: clone it, and work in its folder or set FCL_PROJECT to it")
+
+
+def use_own_caches() -> None:
+    """Where the home folder can't be written, libraries keep their caches in runs/.cache: fonts, kernels, rules."""
+    if os.access(Path("~").expanduser(), os.W_OK):
+        return
+    names = {
+        "MPLCONFIGDIR": "matplotlib",
+        "IPYTHONDIR": "ipython",
+        "JUPYTER_RUNTIME_DIR": "jupyter",
+        "XDG_CACHE_HOME": "cache",
+    }
+    for name, folder in names.items():
+        os.environ.setdefault(name, str(project_root() / "runs" / ".cache" / folder))

@@ -1,8 +1,8 @@
 """The closed loop: the lens goes where the network says, looks again, and so on. It needs NumPy alone.
 
-From start i the lens takes m frames (i to i+m-1), goes to the predicted index k and looks again from min(k, 49-m). A
-trained network without noise is thus a map of the starts of a stack to themselves: from any start the lens comes to rest
-at a fixed point, or is caught in a cycle and hunts for ever. That is found exactly here, from stored predictions.
+From start i the lens takes m frames (i to i+m-1), goes to the predicted index k and looks again from min(k, 49-m). A trained
+network without noise is thus a map of the starts of a stack to themselves: from any start the lens comes to rest at a fixed
+point, or is caught in a cycle and hunts for ever. That is found exactly here, from stored predictions.
 
 Shapes, as in fcl.metrics
     predictions  (stacks, starts), integers 0..48: where the lens goes from each start; starts = 50 - m

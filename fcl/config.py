@@ -36,8 +36,7 @@ def _real(default: float, low: float, high: float) -> Any:
 class Config:
     """Everything that determines a run; the defaults are the laptop's.
 
-    Raises ValueError for an unknown name and for a value or type that is not allowed: True is no 1 and "4" no
-    4.
+    Raises ValueError for an unknown name and for a value or type that is not allowed: True is no 1 and "4" no 4.
     """
 
     model: str = _one_of("afpe", "l2a")

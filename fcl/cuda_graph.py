@@ -14,9 +14,9 @@ WARM_UPS = 3  # before it is recorded: libraries choose their methods and take t
 class Replay:
     """`work(*inputs)`, recorded once and replayed with other values of the same shapes.
 
-    What `work` returns and writes lies where it lay when it was recorded, and the next replay overwrites it. Random
-    numbers go on from the state of torch's generator. `work` may not look at values, nor create tensors from numbers of
-    the CPU. Recording runs it a few times: what that changes is the caller's to restore.
+    What `work` returns and writes lies where it lay when it was recorded, and the next replay overwrites it. Random numbers
+    go on from the state of torch's generator. `work` may not look at values, nor create tensors from numbers of the CPU.
+    Recording runs it a few times: what that changes is the caller's to restore.
     """
 
     def __init__(self, work: Callable[..., Tensor], *inputs: Tensor) -> None:

@@ -4,10 +4,10 @@ Shapes
     predictions  (stacks, starts), integers: the predicted index for each start position of each stack
     labels       (stacks,), integers: the true index of each stack
 
-All are in steps of the focal index, but `within` is a fraction. Any integer type will do: nothing wraps
-around. An empty array, or one of another shape or type, raises ValueError. MSD* and TV are to be read beside
-MAE: for each stack the mean squared error is exactly the squared mean error plus the variance over starts,
-so that a network can buy consistency with bias. A constant prediction has MSD* 0.
+All are in steps of the focal index, but `within` is a fraction. Any integer type will do: nothing wraps around. An empty
+array, or one of another shape or type, raises ValueError. MSD* and TV are to be read beside MAE: for each stack the mean
+squared error is exactly the squared mean error plus the variance over starts, so that a network can buy consistency with
+bias. A constant prediction has MSD* 0.
 """
 
 import numpy as np
@@ -82,9 +82,9 @@ def evaluate(predictions: ArrayLike, labels: ArrayLike) -> dict[str, float]:
 def bias_and_variance(predictions: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Where the squared error of each stack goes: squared bias and variance over starts, both (stacks,).
 
-    mean_i (yhat_si - g_s)^2 = (mean_i yhat_si - g_s)^2 + var_i yhat_si, exactly, in squared steps of the
-    focal index. A consistency loss lowers the second; whether it pays with the first is the question.
-    predictions (stacks, starts) and labels (stacks,) are integers.
+    mean_i (yhat_si - g_s)^2 = (mean_i yhat_si - g_s)^2 + var_i yhat_si, exactly, in squared steps of the focal index. A
+    consistency loss lowers the second; whether it pays with the first is the question. predictions (stacks, starts) and
+    labels (stacks,) are integers.
     """
     found = errors(predictions, labels)
     return found.mean(axis=1) ** 2, found.var(axis=1)

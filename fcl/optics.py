@@ -1,12 +1,12 @@
 """The lens and the dual-pixel sensor: focus distances, blur, point spread functions. Physics only, no network.
 
-Shape legend: B patches, h x w the sampling grid; positions are patch centres (x, y) in [-1, 1] over the full frame,
-the dual-pixel baseline along x (the last axis), lengths in pixels of 2.8 um unless a unit is given.
+Shape legend: B patches, h x w the sampling grid; positions are patch centres (x, y) in [-1, 1] over the full frame, the
+dual-pixel baseline along x (the last axis), lengths in pixels of 2.8 um unless a unit is given.
 
 Sources. Camera: the Pixel 3 rig of "Learning to Autofocus" (Herrmann et al., CVPR 2020). Kernel: a closed form fitted to the
 public Pixel 4 dual-pixel kernels of Xin et al. (ICCV 2021); one set of constants describes all field positions with a
-relative error of about 0.2, half that of a kernel that ignores the field. It was fitted for |q| <= 0.57 and is
-extrapolated beyond.
+relative error of about 0.2, half that of a kernel that ignores the field. It was fitted for |q| <= 0.57 and is extrapolated
+beyond.
 """
 
 import functools
@@ -119,8 +119,8 @@ def view_slope(position: Tensor) -> Tensor:
 class DualPixelLens:
     """Transfer functions of both views for patches at fixed field positions, on one frequency grid.
 
-    The pupil point u (|u| <= 1) reaches the sensor at r E u with weight 1 + ring (|u|^2 - 1/2) - tau q.u +- s u_x
-    (+ left, - right); E stretches the disk radially. The transform of that disk is closed: with z = 2 pi r |E f|, r signed,
+    The pupil point u (|u| <= 1) reaches the sensor at r E u with weight 1 + ring (|u|^2 - 1/2) - tau q.u +- s u_x (+ left, -
+    right); E stretches the disk radially. The transform of that disk is closed: with z = 2 pi r |E f|, r signed,
 
         K = MTF [ 2 J1(z)/z - ring J3(z)/z - i (-tau q +- s e_x).(E f / |E f|) 2 J2(z)/z ],
 
@@ -163,10 +163,10 @@ class DualPixelLens:
 def dual_pixel_kernels(diameter_px: float, position: tuple[float, float], size: int) -> Tensor:
     """Left and right point spread functions (2, size, size), each summing to 1, centred on pixel size // 2.
 
-    `diameter_px` is signed (`blur_diameter`), `position` the patch centre (x, y) in [-1, 1]. For an object nearer than
-    focus the left kernel's centroid lies at +x, the right one's at -x. Equation: `DualPixelLens`. Values may be slightly
-    negative where the fitted weight is. Raises ValueError where the kernel doesn't fit into `size` pixels or the position
-    is off the frame.
+    `diameter_px` is signed (`blur_diameter`), `position` the patch centre (x, y) in [-1, 1]. For an object nearer than focus
+    the left kernel's centroid lies at +x, the right one's at -x. Equation: `DualPixelLens`. Values may be slightly negative
+    where the fitted weight is. Raises ValueError where the kernel doesn't fit into `size` pixels or the position is off the
+    frame.
     """
     place = torch.tensor(position, dtype=torch.float32)
     if place.shape != (2,) or not bool((place.abs() <= 1).all()):

@@ -1,6 +1,4 @@
-"""Every random number of the project comes from an explicit generator keyed by (seed, purpose): no global
-state.
-"""
+"""Every random number of the project comes from an explicit generator keyed by (seed, purpose): no global state."""
 
 import zlib
 
@@ -16,9 +14,7 @@ def _sequence(seed: int, *purpose: str | int) -> np.random.SeedSequence:
 
 
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:
-    """NumPy generator for one purpose of one seed, e.g. `generator(0, "batches")`; other purposes never
-    disturb it.
-    """
+    """NumPy generator for one purpose of one seed, e.g. `generator(0, "batches")`; other purposes never disturb it."""
     return np.random.default_rng(_sequence(seed, *purpose))
 
 

@@ -1,7 +1,7 @@
 """Training slices that are rendered when a mini-batch asks for them, on the device that trains.
 
-For the paper profile: its 16,384 stacks of 128 px would take 53 GB to store and to carry to a GPU slice by slice;
-their scenes take at most 0.4 MB each and stay on the device.
+For the paper profile: its 16,384 stacks of 128 px would take 53 GB to store and to carry to a GPU slice by slice; their
+scenes take at most 0.4 MB each and stay on the device.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ from fcl.stacks import BLACK, WHITE
 class RenderedStacks:
     """The stacks of `simulate_stacks(count, seed, patch)` as far as training needs them: no slice is stored.
 
-    Scenes, labels and positions are the same. The noise is not: it is fresh in every mini-batch, and a function
-    of the seed and of what is asked for, so that a resumed training sees it again. `processes` make the scenes.
+    Scenes, labels and positions are the same. The noise is not: it is fresh in every mini-batch, and a function of the seed
+    and of what is asked for, so that a resumed training sees it again. `processes` make the scenes.
     """
 
     def __init__(self, count: int, seed: int, patch: int, device: str = "cpu", processes: int = 1):

@@ -8,8 +8,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Batch:
-    """One mini-batch: which stacks (S,), the starts (S, F) to look at, and whether the scene is mirrored
-    across the baseline.
+    """One mini-batch: which stacks (S,), the starts (S, F) to look at, and whether the scene is mirrored across the
+    baseline.
     """
 
     scenes: np.ndarray
@@ -18,8 +18,7 @@ class Batch:
 
 
 class BatchSampler(Iterator[Batch]):
-    """Endless mini-batches of S scenes with F distinct random starts each; every scene once per epoch, order
-    redrawn.
+    """Endless mini-batches of S scenes with F distinct random starts each; every scene once per epoch, order redrawn.
 
     Its whole state is `state_dict()`: the generator's, and the scenes still to come in this epoch.
     """

@@ -1,12 +1,11 @@
 """Procedural scenes: fronto-parallel layers of natural texture at random depths, in six named categories.
 
-Shape legend: K layers, h x w the native grid of the sensor (rows 2 px apart across the dual-pixel baseline,
-columns 1 px), the patch in its middle and MARGIN px around it. The world repeats at the outer border, which
-the Fourier renderer needs.
+Shape legend: K layers, h x w the native grid of the sensor (rows 2 px apart across the dual-pixel baseline, columns 1 px),
+the patch in its middle and MARGIN px around it. The world repeats at the outer border, which the Fourier renderer needs.
 
-Dead leaves with radius density r^-3 (Lee, Mumford and Huang, IJCV 2001) and 1/f^a fields stand in for natural
-images. Depth is drawn uniformly in dioptres and independently of brightness, contrast, noise and position, so
-none of them gives the label away.
+Dead leaves with radius density r^-3 (Lee, Mumford and Huang, IJCV 2001) and 1/f^a fields stand in for natural images. Depth
+is drawn uniformly in dioptres and independently of brightness, contrast, noise and position, so none of them gives the label
+away.
 """
 
 from dataclasses import dataclass
@@ -29,9 +28,8 @@ SEPARATION = 1.0  # dioptres between the layers of `multi_depth`, about five foc
 class Scene:
     """What the camera looks at through one patch, and how it is exposed.
 
-    radiance (K, h, w) float32: light per layer, 1 = white level at unit gain, far to near; opacity (K, h, w)
-    in [0, 1], the farthest layer opaque; dioptres (K,); position (2,) of the patch centre in the frame; noise
-    (a, b): var = a x + b.
+    radiance (K, h, w) float32: light per layer, 1 = white level at unit gain, far to near; opacity (K, h, w) in [0, 1], the
+    farthest layer opaque; dioptres (K,); position (2,) of the patch centre in the frame; noise (a, b): var = a x + b.
     """
 
     radiance: np.ndarray
@@ -43,9 +41,7 @@ class Scene:
     patch: int
 
     def depth_map(self) -> np.ndarray:
-        """Dioptres (patch/2, patch) of the nearest layer that is at least half opaque at each native
-        sample.
-        """
+        """Dioptres (patch/2, patch) of the nearest layer that is at least half opaque at each native sample."""
         front = np.where(self.opacity >= 0.5, np.arange(len(self.dioptres))[:, None, None], 0).max(0)
         rows, columns = MARGIN // 2, MARGIN
         return self.dioptres[front][rows : rows + self.patch // 2, columns : columns + self.patch].astype(np.float32)
@@ -57,8 +53,8 @@ class Scene:
 
 
 def power_law_field(rng: np.random.Generator, shape: tuple[int, int], exponent: float) -> np.ndarray:
-    """Periodic Gaussian field (h, w) with amplitude spectrum 1/f^exponent, zero mean, unit variance,
-    isotropic on the sensor.
+    """Periodic Gaussian field (h, w) with amplitude spectrum 1/f^exponent, zero mean, unit variance, isotropic on the
+    sensor.
     """
     f_y, f_x = np.fft.fftfreq(shape[0], 2.0)[:, None], np.fft.rfftfreq(shape[1])[None]
     frequency = np.hypot(f_y, f_x)
@@ -74,9 +70,7 @@ def _copies(centre: float, radius: float, size: int) -> list[float]:
 
 
 def draw_discs(rng: np.random.Generator, shape: tuple[int, int], radii: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Image (h, w) of discs at random places, each over the last, drawn at 2 x 2 samples per native sample
-    and averaged.
-    """
+    """Image (h, w) of discs at random places, each over the last, drawn at 2 x 2 samples per native sample and averaged."""
     height, width = 2 * shape[0], 2 * shape[1]  # half-px columns, px rows
     image = Image.new("F", (width, height))
     pen = ImageDraw.Draw(image)
@@ -89,9 +83,7 @@ def draw_discs(rng: np.random.Generator, shape: tuple[int, int], radii: np.ndarr
 
 
 def dead_leaves(rng: np.random.Generator, shape: tuple[int, int], smallest: float, coverage: float = 3.0) -> np.ndarray:
-    """Dead leaves (h, w), standard normal grey values: discs of density r^-3 from `smallest` px to half the
-    width.
-    """
+    """Dead leaves (h, w), standard normal grey values: discs of density r^-3 from `smallest` px to half the width."""
     largest = shape[1] / 2
     mean_area = 2 * np.pi * np.log(largest / smallest) / (smallest**-2 - largest**-2)
     count = int(coverage * 2 * shape[0] * shape[1] / mean_area)
@@ -100,27 +92,21 @@ def dead_leaves(rng: np.random.Generator, shape: tuple[int, int], smallest: floa
 
 
 def highlights(rng: np.random.Generator, shape: tuple[int, int], count: int) -> np.ndarray:
-    """Light (h, w) of `count` lamps and glints, 5 to 50 times white: defocused, they show the blur disc
-    itself.
-    """
+    """Light (h, w) of `count` lamps and glints, 5 to 50 times white: defocused, they show the blur disc itself."""
     return draw_discs(
         rng, shape, np.exp(rng.uniform(np.log(0.5), np.log(2.5), count)), np.exp(rng.uniform(np.log(5), np.log(50), count))
     )
 
 
 def texture(rng: np.random.Generator, shape: tuple[int, int], contrast: float, exponent: float) -> np.ndarray:
-    """Radiance (h, w) with mean about 1: exp of a mix of dead leaves and a 1/f^exponent field, `contrast` its
-    log deviation.
-    """
+    """Radiance (h, w) with mean about 1: exp of a mix of dead leaves and a 1/f^exponent field, `contrast` its log deviation."""
     share, smallest_leaf = rng.uniform(0.3, 1.0), np.exp(rng.uniform(0, np.log(6)))
     mix = share * dead_leaves(rng, shape, smallest_leaf) + (1 - share) * power_law_field(rng, shape, exponent)
     return np.exp(contrast * (mix - mix.mean()) / mix.std())
 
 
 def mask(rng: np.random.Generator, shape: tuple[int, int], share: float) -> np.ndarray:
-    """Opacity (h, w) of a layer that covers `share` of the patch: a thresholded 1/f^1.8 field with one-pixel
-    soft edges.
-    """
+    """Opacity (h, w) of a layer that covers `share` of the patch: a thresholded 1/f^1.8 field with one-pixel soft edges."""
     field = power_law_field(rng, shape, 1.8)
     rows, columns = MARGIN // 2, MARGIN
     inner = field[rows:-rows, columns:-columns]
@@ -130,9 +116,7 @@ def mask(rng: np.random.Generator, shape: tuple[int, int], share: float) -> np.n
 
 
 def _layers(rng: np.random.Generator, category: str) -> tuple[np.ndarray, np.ndarray]:
-    """Dioptres of the layers, far to near, and the share of the patch that each but the farthest covers of
-    those behind it.
-    """
+    """Dioptres of the layers, far to near, and the share of the patch that each but the farthest covers of those behind it."""
     if category == "multi_depth":
         count = int(rng.choice([2, 3, 4], p=[0.5, 0.3, 0.2]))
         free = np.sort(rng.random(count)) * (NEAREST - FARTHEST - (count - 1) * SEPARATION)
@@ -147,8 +131,7 @@ def _layers(rng: np.random.Generator, category: str) -> tuple[np.ndarray, np.nda
 
 
 def make_scene(seed: int, index: int, patch: int = 128, category: str | None = None) -> Scene:
-    """Scene number `index` of `seed`: the same whatever was drawn before it. Categories take turns unless one
-    is named.
+    """Scene number `index` of `seed`: the same whatever was drawn before it. Categories take turns unless one is named.
 
     Raises ValueError for an unknown category or a patch that is not a positive multiple of 4.
     """
@@ -160,8 +143,7 @@ def make_scene(seed: int, index: int, patch: int = 128, category: str | None = N
     rng = generator(seed, "scene", index)
     shape = (patch // 2 + MARGIN, patch + 2 * MARGIN)
     dioptres, shares = _layers(rng, category)
-    # Near scenes have the looks of all the others in turn: neither brightness nor noise may hint at a near
-    # label.
+    # Near scenes have the looks of all the others in turn: neither brightness nor noise may hint at a near label.
     look = str(rng.choice(NEAR_LOOKS)) if category == "near" else category
 
     gain, exposure = np.exp(rng.uniform(np.log(3e-5), np.log(1e-3))), np.exp(rng.uniform(np.log(0.08), np.log(0.5)))
@@ -183,8 +165,7 @@ def make_scene(seed: int, index: int, patch: int = 128, category: str | None = N
             layer += highlights(rng, shape, int(rng.integers(2, 9)))
         radiance.append(layer)
     opacity = [np.ones(shape, np.float32), *(mask(rng, shape, share) for share in shares)]
-    # Phone calibrations from ISO 100 to 3200: the read noise grows as the 0.59th power of the shot-noise
-    # gain.
+    # Phone calibrations from ISO 100 to 3200: the read noise grows as the 0.59th power of the shot-noise gain.
     read_noise = 4.5e-4 * (gain / 7.2e-5) ** 0.59
     return Scene(
         np.stack(radiance).astype(np.float32),
@@ -198,9 +179,7 @@ def make_scene(seed: int, index: int, patch: int = 128, category: str | None = N
 
 
 def patch_position(rng: np.random.Generator) -> np.ndarray:
-    """Centre (x, y) in [-1, 1] of a random patch of the public data's grid: 128 px patches every 40 px of the
-    frame.
-    """
+    """Centre (x, y) in [-1, 1] of a random patch of the public data's grid: 128 px patches every 40 px of the frame."""
     rows, columns = optics.FRAME
     x = 64 + 40 * rng.integers((columns - 128) // 40 + 1)
     y = 64 + 40 * rng.integers((rows - 128) // 40 + 1)

@@ -2,11 +2,10 @@
 
 Shape legend: B patches, k slices of each, K layers, h x w the native grid with its margin, H x W the patch.
 
-Layers are composited back to front, per view, out <- blur(opacity x radiance) + out (1 - blur(opacity)), the
-model of Xin et al. (ICCV 2021): the blurred edge of a near object lets the background through. The sensor
-adds shot and read noise of variance a x + b at its native samples, clips and quantises to 10 bit, and only
-then interpolates the rows to square pixels; that is why real noise is correlated across the baseline and not
-along it.
+Layers are composited back to front, per view, out <- blur(opacity x radiance) + out (1 - blur(opacity)), the model of Xin et
+al. (ICCV 2021): the blurred edge of a near object lets the background through. The sensor adds shot and read noise of
+variance a x + b at its native samples, clips and quantises to 10 bit, and only then interpolates the rows to square pixels;
+that is why real noise is correlated across the baseline and not along it.
 
     python -m fcl.simulator --split train --count 3072 --patch 64 --processes 2 --out data/laptop/simulated/train
 """
@@ -37,9 +36,7 @@ CHUNK = 7  # slices rendered at once on a CPU: what fits its second-level cache
 
 
 class SceneBatch:
-    """Scenes as tensors on one device: radiance, opacity (B, K, h, w), dioptres (B, K), position (B, 2),
-    noise (B, 2).
-    """
+    """Scenes as tensors on one device: radiance, opacity (B, K, h, w), dioptres (B, K), position (B, 2), noise (B, 2)."""
 
     def __init__(self, batch: list[Scene], device: str = "cpu"):
         layers = max(len(scene.dioptres) for scene in batch)
@@ -55,9 +52,7 @@ class SceneBatch:
 
 
 def _breathe(layers: Tensor, position: Tensor, focus: Tensor, breathing: float) -> Tensor:
-    """Layers (B, h, w) -> (B, k, h, w) as magnified at each focus (B, k), about the optical axis; the world
-    wraps around.
-    """
+    """Layers (B, h, w) -> (B, k, h, w) as magnified at each focus (B, k), about the optical axis; the world wraps around."""
     scale = (optics.magnification(focus) / optics.magnification(optics.FOCUS_DIOPTRES[24])) ** breathing
     batch, count = focus.shape
     height, width = layers.shape[-2:]
@@ -82,8 +77,7 @@ def _breathe(layers: Tensor, position: Tensor, focus: Tensor, breathing: float) 
 def render(batch: SceneBatch, indices: Tensor, breathing: float = 0.0) -> Tensor:
     """Noise-free light (B, k, 2, h, w) of both views on the native grid at focal indices (B, k).
 
-    `breathing` scales the change of magnification with focus: 0 = corrected, as assumed by default, 1 = the
-    thin lens's.
+    `breathing` scales the change of magnification with focus: 0 = corrected, as assumed by default, 1 = the thin lens's.
     """
     height, width = batch.radiance.shape[-2:]
     device = batch.radiance.device
@@ -104,8 +98,8 @@ def render(batch: SceneBatch, indices: Tensor, breathing: float = 0.0) -> Tensor
 
 
 def expose(light: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
-    """Sensor counts (B, k, 2, H, W) uint16 of native light (B, k, 2, h, w): noise, clipping, 10 bit, row
-    interpolation, crop.
+    """Sensor counts (B, k, 2, H, W) uint16 of native light (B, k, 2, h, w): noise, clipping, 10 bit, row interpolation,
+    crop.
     """
     rows, columns = MARGIN // 2, MARGIN
     native = light[..., rows - 1 : light.shape[-2] - rows + 1, columns:-columns]  # one spare row on each side to interpolate
@@ -129,9 +123,7 @@ def simulate_stack(scene: Scene, seed: int, index: int, breathing: float = 0.0, 
 def _simulate_part(
     numbers: range, seed: int, patch: int, category: str | None, breathing: float, device: str, slices: np.ndarray | Path
 ) -> list[tuple]:
-    """Simulate stacks `numbers` into the rows of `slices` (an array, or the file that holds it) and return
-    their labels.
-    """
+    """Simulate stacks `numbers` into the rows of `slices` (an array, or the file that holds it) and return their labels."""
     if isinstance(slices, Path):
         slices = np.load(slices, mmap_mode="r+")
     rows = []
@@ -165,9 +157,9 @@ def simulate_stacks(
 ) -> FocalStacks:
     """`count` labelled focal stacks of one seed: the same bytes on any number of processes.
 
-    Without a `category` all six take turns. With a `folder` the stacks are written there and memory-mapped
-    instead of held in memory; several processes need one. Raises ValueError for an unknown category, an
-    impossible patch or count, and for several processes without a folder.
+    Without a `category` all six take turns. With a `folder` the stacks are written there and memory-mapped instead of held
+    in memory; several processes need one. Raises ValueError for an unknown category, an impossible patch or count, and for
+    several processes without a folder.
     """
     if not (isinstance(count, int) and isinstance(processes, int)) or count < 1 or processes < 1:
         raise ValueError(f"count and processes must be whole numbers, at least 1, not {count!r} and {processes!r}")

@@ -1,11 +1,9 @@
 """Training: the loop as a generator, trunk and branches, resuming, predictions.
 
-Shapes: B = S * F samples of a mini-batch, S scenes, F slices of one scene (scene-major), m frames, N = 49
-focal indices.
+Shapes: B = S * F samples of a mini-batch, S scenes, F slices of one scene (scene-major), m frames, N = 49 focal indices.
 
-Until the consistency loss joins, every method of one (model, setting, F, seed) is the same run. That part,
-the trunk, is trained once, and each method goes on from its state as a branch: on one processor,
-bit-identical to the run in one piece.
+Until the consistency loss joins, every method of one (model, setting, F, seed) is the same run. That part, the trunk, is
+trained once, and each method goes on from its state as a branch: on one processor, bit-identical to the run in one piece.
 """
 
 import ctypes
@@ -58,12 +56,10 @@ def keep_freed_memory() -> None:
 
 
 def learning_rate(iteration: int, config: Config) -> float:
-    """Learning rate r_i of the update that follows i = `iteration` others: a function, so no state to
-    restore.
+    """Learning rate r_i of the update that follows i = `iteration` others: a function, so no state to restore.
 
-    cosine: r_i = r/2 (1 + cos(pi i/I)), the paper's. onecycle: two cosine arcs, from r/25 up to r over the
-    first 30 %, then down to r/250000, as torch's OneCycleLR; the momentum isn't cycled: the paper's betas are
-    constants.
+    cosine: r_i = r/2 (1 + cos(pi i/I)), the paper's. onecycle: two cosine arcs, from r/25 up to r over the first 30 %, then
+    down to r/250000, as torch's OneCycleLR; the momentum isn't cycled: the paper's betas are constants.
     """
     highest, total = config.learning_rate, config.iterations
 
@@ -257,17 +253,17 @@ def train(
 ) -> Iterator[Step]:
     """Train, yielding a Step after every iteration: printing, plotting and stopping belong to the caller.
 
-    The loss is Eq. (9), ordinal.mean() over B + consistency.mean() over S, the latter from
-    config.trunk_iterations on; the optimiser is Adam. Goes on from `checkpoint` where that file exists, else
-    from `trunk`, a finished trunk, else begins. Writes `checkpoint` before the first iteration, every
-    `checkpoint_every` (default: a twentieth of the run) and after the last, so that a killed run goes on
-    bit-identically (same processor, threads, torch). `until` stops after that many iterations: a trunk is
-    `train(config.trunk(), stacks, checkpoint=path, until=config.trunk_iterations)`. `code` says which code trains,
-    {"commit", "clean"}: the checkpoint keeps the commit of the trunk's first start, clean if it was at every start.
+    The loss is Eq. (9), ordinal.mean() over B + consistency.mean() over S, the latter from config.trunk_iterations on; the
+    optimiser is Adam. Goes on from `checkpoint` where that file exists, else from `trunk`, a finished trunk, else begins.
+    Writes `checkpoint` before the first iteration, every `checkpoint_every` (default: a twentieth of the run) and after the
+    last, so that a killed run goes on bit-identically (same processor, threads, torch). `until` stops after that many
+    iterations: a trunk is `train(config.trunk(), stacks, checkpoint=path, until=config.trunk_iterations)`. `code` says which
+    code trains, {"commit", "clean"}: the checkpoint keeps the commit of the trunk's first start, clean if it was at every
+    start.
 
-    Raises ValueError where the stacks or a checkpoint don't fit the config; TrainingDiverged, leaving the
-    last good checkpoint, for a loss that is not finite or an ordinal part above 10 ln 49. The consistency
-    part has no such limit: across different scenes it is rightly large.
+    Raises ValueError where the stacks or a checkpoint don't fit the config; TrainingDiverged, leaving the last good
+    checkpoint, for a loss that is not finite or an ordinal part above 10 ln 49. The consistency part has no such limit:
+    across different scenes it is rightly large.
     """
     end = config.iterations if until is None else until
     every = checkpoint_every or max(1, config.iterations // 20)

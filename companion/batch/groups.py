@@ -63,17 +63,15 @@ def load_stacks(profile: str, config: Config, split: str) -> FocalStacks:
 
 
 def training_stacks(profile: str, config: Config, device: str) -> FocalStacks | RenderedStacks:
-    """What a profile learns from: stored stacks, or ones that are rendered as they are needed. Errors as for
-    `load_stacks`.
-    """
+    """What a profile learns from: stored stacks, or ones rendered as they are needed. Errors as for `load_stacks`."""
     if not renders_while_training(profile, config.data):
         return load_stacks(profile, config, "train")
     return RenderedStacks(config.train_stacks, SPLIT_SEEDS["train"], config.patch, device, os.cpu_count() or 1)
 
 
 def hold(path: Path, patience: float) -> IO[str]:
-    """Lock a file for as long as it is open, here or in a child that inherits it. Raises BlockingIOError when
-    somebody else keeps it locked for `patience` s.
+    """Lock a file for as long as it is open, here or in a child that inherits it. Raises BlockingIOError when somebody else
+    keeps it locked for `patience` s.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file, deadline = open(path, "a+"), time.monotonic() + patience
@@ -166,8 +164,8 @@ class Group:
         """Check everything, load the stacks, take hold of the folder.
 
         methods: comma-separated, as `companion.weights.resolve_methods` reads them. split: the stacks that are scored.
-        Raises ValueError for what is not allowed or not there, RuntimeError when another process is at work
-        in the folder or a promised GPU is missing. Runs of another config, or on other training stacks, are moved aside.
+        Raises ValueError for what is not allowed or not there, RuntimeError when another process is at work in the folder or
+        a promised GPU is missing. Runs of another config, or on other training stacks, are moved aside.
         """
         weights = resolve_methods(methods, profile, config.model, config.setting, config.data)
         branches = {label: replace(config, **chosen.lambdas) for label, chosen in weights}
@@ -199,8 +197,8 @@ class Group:
     def work(self) -> Iterator[str]:
         """Train the trunk, then train and score each branch; yields, about once a second, how far it is.
 
-        Complete branches are skipped. A branch that fails doesn't stop the others: RunsFailed names it in the
-        end. What stops the trunk stops the group.
+        Complete branches are skipped. A branch that fails doesn't stop the others: RunsFailed names it in the end. What
+        stops the trunk stops the group.
         """
         spoken, told = "", 0.0
         for name, doing, fraction in self._work():

@@ -28,8 +28,8 @@ CODE = tuple(f"fcl/{name}.py" for name in ("optics", "scenes", "simulator", "sta
 class Job:
     """One execution of notebooks/train.ipynb.
 
-    page: where the executed notebook goes, seen from the project's folder. parameters: the notebook's.
-    config: what its runs share. weights: method -> name of its weights.
+    page: where the executed notebook goes, seen from the project's folder. parameters: the notebook's. config: what its runs
+    share. weights: method -> name of its weights.
     """
 
     page: str

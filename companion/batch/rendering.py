@@ -77,7 +77,8 @@ def render(notebook: Path, page: Path, wanted: Mapping[str, str]) -> None:
 
 def _stored(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
     """Outputs as they are committed: one for what a cell printed in one go, which a busy machine may deliver in several
-    pieces, and no widget, which is dead without a kernel."""
+    pieces, and no widget, which is dead without a kernel.
+    """
     stored: list[nbformat.NotebookNode] = []
     for output in outputs:
         if stored and output.output_type == "stream" and output.get("name") == stored[-1].get("name"):

@@ -22,7 +22,7 @@ import torch
 from companion.batch import plan
 from companion.batch.groups import PROGRESS, hold
 from companion.batch.plan import Plan
-from companion.project import project_root
+from companion.project import project_root, use_own_caches
 from companion.runs.reading import is_finished
 from fcl.stacks import FocalStacks
 
@@ -39,8 +39,8 @@ class BatchFailed(RuntimeError):
 def end_leftovers(file: Path, patience: float = 20.0) -> None:
     """End the jobs of a batch whose starter is gone: whatever they do can be repeated, or goes on.
 
-    Snakemake and its jobs inherit the locked `file` as standard input, so it is locked as long as one of them
-    lives, and it holds the id of their process group, which can't have become anybody else's meanwhile.
+    Snakemake and its jobs inherit the locked `file` as standard input, so it is locked as long as one of them lives, and it
+    holds the id of their process group, which can't have become anybody else's meanwhile.
     """
     deadline = time.monotonic() + patience
     while True:
@@ -217,10 +217,11 @@ def main(arguments: Iterable[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
     try:
+        use_own_caches()
         run(**options)
     except (ValueError, FileNotFoundError) as error:  # before anything was started
         sys.exit(f"\n{error}")
+    except OSError as error:
+        sys.exit(f"\n{error.filename}: {error.strerror}. When that is mended, the same command goes on where this stopped.")
     except BatchFailed as error:
         sys.exit(f"\n{error}\nThe same command goes on where this stopped.")
-    except KeyboardInterrupt:
-        sys.exit("\nStopped. The same command goes on where this stopped.")

@@ -30,15 +30,10 @@ def project_root() -> Path:
     raise FileNotFoundError(f"no checkout of {NAME} at {place}: clone it, and work in its folder or set FCL_PROJECT to it")
 
 
-def use_own_caches() -> None:
-    """Where the home folder can't be written, libraries keep their caches in runs/.cache: fonts, kernels, rules."""
-    if os.access(Path("~").expanduser(), os.W_OK):
+def use_own_caches(always: bool = False) -> None:
+    """Where the home folder can't be written, or `always`, libraries keep their caches in runs/.cache."""
+    if not always and os.access(Path("~").expanduser(), os.W_OK):
         return
-    names = {
-        "MPLCONFIGDIR": "matplotlib",
-        "IPYTHONDIR": "ipython",
-        "JUPYTER_RUNTIME_DIR": "jupyter",
-        "XDG_CACHE_HOME": "cache",
-    }
+    names = {"MPLCONFIGDIR": "matplotlib", "IPYTHONDIR": "ipython", "JUPYTER_RUNTIME_DIR": "jupyter", "XDG_CACHE_HOME": "cache"}
     for name, folder in names.items():
         os.environ.setdefault(name, str(project_root() / "runs" / ".cache" / folder))

@@ -6,6 +6,9 @@ import pytest
 import torch
 from miniature import confidence_map, depth_map, write_capture
 
+from companion.project import use_own_caches
+
+use_own_caches(always=True)  # whatever state the home folder is in
 torch.set_num_threads(1)  # the suite runs in several processes: more threads would only wait for each other
 
 

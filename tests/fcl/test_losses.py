@@ -4,6 +4,7 @@ import ast
 import doctest
 import itertools
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ CONSISTENCY = [
     lambda logits: pairwise(jensen_shannon, logits),
     lambda logits: focal_consistency_loss(logits, 4.0, 4.0, 32.0),
 ]
+LOSSES = [*CONSISTENCY, lambda logits: ordinal_loss(logits[:, 0], torch.arange(len(logits)))]
 
 
 def draw(*shape, seed=0, scale=3.0, dtype=torch.float64):
@@ -34,6 +36,10 @@ def with_gradient(loss, *tensors):
     leaves = [tensor.clone().requires_grad_() for tensor in tensors]
     value = loss(*leaves)
     return value.detach(), torch.autograd.grad(value.sum(), leaves)
+
+
+def relative_error(tensor, exact):
+    return ((tensor.double() - exact).norm() / exact.norm()).item()
 
 
 def bell(g, n=401, temperature=2.0):
@@ -89,11 +95,26 @@ def test_divergences_are_zero_only_at_agreement(divergence):
     assert (divergence(logits, logits.flip(-1)) > 0.1).all()
 
 
-def test_jeffreys_is_accurate_where_predictions_nearly_agree():
+@pytest.mark.parametrize("divergence", [jeffreys, jensen_shannon])
+def test_divergences_are_accurate_where_predictions_nearly_agree(divergence):
     p = draw(20, 49, dtype=torch.float32)
     q = p + draw(20, 49, seed=1, scale=1e-3, dtype=torch.float32)
-    torch.testing.assert_close(jeffreys(p, q).double(), jeffreys(p.double(), q.double()), rtol=2e-3, atol=0)
-    assert (jeffreys(p, p) == 0).all()
+    value, gradients = with_gradient(divergence, p, q)
+    exact, exact_gradients = with_gradient(divergence, p.double(), q.double())
+    torch.testing.assert_close(value.double(), exact, rtol=2e-3, atol=0)
+    for gradient, exact_gradient in zip(gradients, exact_gradients):
+        assert relative_error(gradient, exact_gradient) < 2e-3
+    assert (divergence(p, p) == 0).all()
+
+
+def test_symmetric_divergences_are_never_negative_so_they_have_a_root():
+    p = draw(20_000, 49, dtype=torch.float32)
+    for scale in (1e-8, 1e-7, 1e-6, 1e-4):
+        q = p + draw(20_000, 49, seed=1, scale=scale, dtype=torch.float32)
+        assert (jensen_shannon(p, q) >= 0).all() and (jeffreys(p, q) >= 0).all()
+    distance, (gradient, _) = with_gradient(lambda p, q: jensen_shannon(p, q).sqrt(), p, q)
+    exact, (exact_gradient, _) = with_gradient(lambda p, q: jensen_shannon(p, q).sqrt(), p.double(), q.double())
+    assert relative_error(distance, exact) < 1e-2 and relative_error(gradient, exact_gradient) < 1e-2
 
 
 def test_leading_axes_broadcast():
@@ -175,9 +196,12 @@ def test_ordinal_loss_tends_to_cross_entropy_as_the_temperature_falls():
     torch.testing.assert_close(ordinal_loss(logits, target, temperature=1e-3), expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
-def test_ordinal_loss_takes_any_integer_target(dtype):
-    logits, target = draw(3, 49), torch.tensor([0, 20, 48])
+INTEGERS = [getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_ordinal_loss_takes_any_integer_target_and_any_number_of_indices(dtype):
+    logits, target = draw(3, 70_000), torch.tensor([0, 20, min(torch.iinfo(dtype).max, 69_999)])
     torch.testing.assert_close(ordinal_loss(logits, target.to(dtype)), ordinal_loss(logits, target))
 
 
@@ -209,7 +233,7 @@ def extremes():
     return torch.stack(scenes)
 
 
-@pytest.mark.parametrize("loss", CONSISTENCY + [lambda x: ordinal_loss(x[:, 0], torch.arange(len(x)))])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_values_and_gradients_stay_finite_at_the_extremes(loss):
     value, (gradient,) = with_gradient(loss, extremes())
     exact, (exact_gradient,) = with_gradient(loss, extremes().double())
@@ -256,6 +280,52 @@ def test_a_nan_is_not_hidden_and_stays_in_its_scene(loss):
     assert ordinal_loss(logits[:, 2], torch.tensor([0, 1, 2])).isnan().tolist() == [False, True, False]
 
 
+# Half precision; compiled, exported, vectorised
+
+
+@pytest.mark.parametrize("noise", [0.03, 1.0])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_half_precision_costs_no_more_than_rounding_the_result(loss, dtype, noise):
+    logits = (draw(20, 1, 49) + draw(20, 4, 49, seed=1, scale=noise)).to(dtype)
+    exact, (exact_gradient,) = with_gradient(loss, logits.double())
+    with torch.autocast("cpu", dtype):
+        for value, (gradient,) in (with_gradient(loss, logits), with_gradient(loss, logits.float())):
+            assert relative_error(value, exact) < 1e-2 and relative_error(gradient, exact_gradient) < 1e-2
+
+
+class Objective(torch.nn.Module):
+    def forward(self, logits, target):
+        return ordinal_loss(logits[:, 0], target) + focal_consistency_loss(logits, 4.0, 4.0, 32.0)
+
+
+def test_one_graph_holds_the_losses_and_their_gradient():
+    torch.compiler.reset()
+    compiled = torch.compile(Objective(), backend="eager", fullgraph=True, dynamic=True)
+    for scenes, slices in ((5, 4), (7, 3)):
+        logits, target = draw(scenes, slices, 49), torch.arange(scenes)
+        value, (gradient,) = with_gradient(partial(compiled, target=target), logits)
+        expected, (expected_gradient,) = with_gradient(partial(Objective(), target=target), logits)
+        torch.testing.assert_close(value, expected)
+        torch.testing.assert_close(gradient, expected_gradient)
+
+
+def test_the_losses_are_exported_for_any_number_of_scenes():
+    dynamic = {0: torch.export.Dim("scenes")}
+    arguments = draw(3, 4, 49), torch.tensor([0, 20, 48])
+    exported = torch.export.export(Objective(), arguments, dynamic_shapes=(dynamic, dynamic)).module()
+    for scenes in (1, 3, 8):
+        arguments = draw(scenes, 4, 49, seed=1), torch.arange(scenes)
+        torch.testing.assert_close(exported(*arguments), Objective()(*arguments))
+
+
+def test_gradients_per_scene_are_those_of_a_loop():
+    logits, target = draw(5, 4, 49), torch.tensor([0, 1, 20, 47, 48])
+    gradient = torch.func.grad(lambda logits, target: Objective()(logits[None], target[None])[0])
+    looped = torch.stack([gradient(*scene) for scene in zip(logits, target)])
+    torch.testing.assert_close(torch.func.vmap(gradient)(logits, target), looped)
+
+
 # Shapes and errors
 
 
@@ -273,6 +343,7 @@ def test_one_value_per_scene_or_sample_in_the_type_of_the_logits(dtype):
     [
         (torch.tensor([0, 49, 1]), r"0\.\.48, got values from 0 to 49"),
         (torch.tensor([0, -1, 1]), r"0\.\.48, got values from -1 to 1"),
+        (torch.tensor([0, 2**63 + 5, 1], dtype=torch.uint64), f"got values from 0 to {2**63 + 5}"),
         (torch.tensor([0.0, 1.0, 2.0]), "integer focal index for each of the 3 samples, got torch.float32"),
         (torch.tensor([True, False, True]), "got torch.bool"),
         (torch.tensor([[0], [1], [2]]), r"shape \(3, 1\)"),

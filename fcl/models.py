@@ -5,12 +5,12 @@ Shapes
     H, W  patch    V  views: left and right in a D setting, their mean in an I setting
 
 A network takes `slices` (B, m, 2, H, W), the left and right images of the frames start .. start + m - 1 as
-(count - black) / (white - black); `start` (B,); and `position` (B, 2), the patch centre (x, y) in [-1, 1]
-over the full frame. It gives logits (B, N).
+(count - black) / (white - black); `start` (B,); and `position` (B, 2), the patch centre (x, y) in [-1, 1] over the full
+frame. It returns logits (B, N). torch.export, torch.compile and torch.func.vmap take a network as it is.
 
-AFPE: Choi, Lee, Lee, "Exploring Positional Characteristics of Dual-Pixel Data for Camera Autofocus", ICCV
-2023. L2A: Herrmann et al., "Learning to Autofocus", CVPR 2020. The input channels are those of supplement A
-of "Stable Autofocus with Focal Consistency Loss"; it does not tell the normalisation, which is chosen here.
+AFPE: Choi, Lee, Lee, "Exploring Positional Characteristics of Dual-Pixel Data for Camera Autofocus", ICCV 2023.
+L2A: Herrmann et al., "Learning to Autofocus", CVPR 2020. The input channels are those of supplement A of "Stable
+Autofocus with Focal Consistency Loss". The supplement does not state the normalisation: it was chosen here.
 """
 
 import math
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fcl.losses import out_of_range
 from fcl.optics import FRAME
 from fcl.settings import N, Setting, parse_setting
 
@@ -32,11 +33,11 @@ def build_model(
     width: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> "AutofocusNet":
-    """A network with fresh weights.
+    """A network with random initial weights.
 
-    Args: model "afpe" or "l2a"; setting as for `parse_setting`; backbone "mobilenet_v2" or "compact"; width,
-        which multiplies the backbone's channels (1 in the AFPE paper, 4 in L2A's); generator, on the CPU,
-        from which all initial weights are drawn, by default torch's global one.
+    Args: model "afpe" or "l2a"; setting as for `parse_setting`; backbone "mobilenet_v2" or "compact"; width, which
+        multiplies the backbone's channels (1 in the AFPE paper, 4 in L2A's); generator, on the CPU, which draws all
+        initial weights, by default torch's global one.
     Raises: ValueError for any other model, setting, backbone or width, saying what is allowed.
     """
     for name, value, known in (("model", model, MODELS), ("backbone", backbone, BACKBONES)):
@@ -45,9 +46,9 @@ def build_model(
     if not isinstance(width, (int, float)) or not 0 < width < math.inf:
         raise ValueError(f"width must be a positive number, got {width!r}")
     observed = parse_setting(setting)
-    with torch.random.fork_rng(devices=[]):  # torch draws weights of its own here: they are replaced below
+    with torch.random.fork_rng(devices=[]):  # torch draws weights of its own here, which are replaced below
         network = MODELS[model](observed, BACKBONES[backbone], width)
-    for layer in network.modules():  # as the public MobileNetV2; batch normalisation is born as the identity
+    for layer in network.modules():  # as the public MobileNetV2; batch normalisation already starts as the identity
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", generator=generator)
         elif isinstance(layer, nn.Linear):
@@ -59,7 +60,7 @@ def build_model(
 class AutofocusNet(nn.Module):
     """Encodes the observed frames as one image of many channels, for a backbone to classify.
 
-    A subclass tells the number of these `input_channels`, and how to `encode`.
+    A subclass says how many `input_channels` there are, and how to `encode`.
     """
 
     def __init__(self, setting: Setting, backbone: type["Backbone"], width: float):
@@ -68,20 +69,20 @@ class AutofocusNet(nn.Module):
         self.backbone = backbone(self.input_channels(setting), N, width)
 
     def forward(self, slices: Tensor, start: Tensor, position: Tensor) -> Tensor:
-        """Logits (B, N). ValueError for arguments of another shape or type or, on the CPU, a start out of range."""
+        """Logits (B, N). ValueError for arguments of another shape or type, or a start out of range (`out_of_range`)."""
         return self.backbone(self.encode(slices, start, position))
 
     def normalise(self, slices: Tensor, start: Tensor, position: Tensor) -> Tensor:
-        """The slices as (B, m, V, H, W), less their mean, over their standard deviation plus 1e-3.
+        """The slices as (B, m, V, H, W), minus their mean, divided by their standard deviation plus 1e-3.
 
-        Both are of all frames, views and pixels of a sample, so that its frames stay comparable.
+        Both are taken over all frames, views and pixels of a sample, so that its frames stay comparable.
         """
         self._require(slices, start, position)
         if self.setting.channels == 1:
             slices = slices.mean(2, keepdim=True)
         flat = slices.flatten(1)
         centred = flat - flat.mean(1, keepdim=True)
-        std = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / math.sqrt(flat.shape[1])  # 10x std_mean
+        std = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / flat.shape[1] ** 0.5  # a tenth of std_mean's time
         return (centred / (std + STD_FLOOR)).view(slices.shape)
 
     def _require(self, slices: Tensor, start: Tensor, position: Tensor) -> None:
@@ -91,22 +92,19 @@ class AutofocusNet(nn.Module):
                 f"slices must be floating point of shape (B, {m}, 2, H, W), "
                 f"got {slices.dtype} of shape {tuple(slices.shape)}"
             )
-        samples = len(slices)
+        samples = slices.shape[0]  # torch.export takes len() for a constant
         if start.shape != (samples,) or start.is_floating_point() or start.dtype == torch.bool:
             raise ValueError(
                 f"start must be of integers and shape ({samples},), got {start.dtype} of shape {tuple(start.shape)}"
             )
-        # To look at values on a GPU would make each step wait for it: there, that they are right is the caller's promise.
-        if start.device.type == "cpu" and ((start < 0) | (start > last)).any():
-            raise ValueError(
-                f"start must lie in 0..{last} to observe {m} of {N} frames, got values from {start.min()} to {start.max()}"
-            )
+        if wrong := out_of_range(start, last):
+            raise ValueError(f"start must lie in 0..{last} to observe {m} of {N} frames, got {wrong}")
         if position.shape != (samples, 2):
             raise ValueError(f"position must be of shape ({samples}, 2), got {tuple(position.shape)}")
 
 
 class AFPE(AutofocusNet):
-    """Sees the frames side by side, each with its lens position, and where in the field each pixel lies."""
+    """Sees the frames side by side, each with its lens position, and the place of each pixel in the full frame."""
 
     @staticmethod
     def input_channels(setting: Setting) -> int:
@@ -114,26 +112,19 @@ class AFPE(AutofocusNet):
 
     def encode(self, slices: Tensor, start: Tensor, position: Tensor) -> Tensor:
         """(B, (V + 1) m + 2, H, W): for each frame its views and f = k/48, then the pixels' x and y."""
-        frames = self.normalise(slices, start, position)
-        samples, m, views, height, width = frames.shape
-        position = position.to(frames.dtype)[:, :, None, None]  # (B, 2, 1, 1)
-        # Filled in place, in the memory order of the convolutions: to rearrange it costs up to a third of a step.
-        encoded = torch.empty(
-            (samples, self.input_channels(self.setting), height, width),
-            dtype=frames.dtype,
-            device=frames.device,
-            memory_format=torch.channels_last,
-        )
-        of_frames = encoded[:, :-2].unflatten(1, (m, views + 1))
-        of_frames[:, :, :-1] = frames
-        of_frames[:, :, -1] = (_indices(start, m).to(frames.dtype) / (N - 1))[:, :, None, None]
-        encoded[:, -2] = position[:, 0] + _offsets(width, FRAME[1], frames)
-        encoded[:, -1] = position[:, 1] + _offsets(height, FRAME[0], frames)[:, None]
-        return encoded
+        # Joined at once and channels last, as the convolutions want it: rearranging it later costs up to a third of a step.
+        frames = self.normalise(slices, start, position).permute(1, 0, 3, 4, 2)  # (m, B, H, W, V)
+        m, *image, _ = frames.shape  # image: B, H, W
+        focus = (_indices(start, m).to(frames.dtype) / (N - 1))[..., None, None, None]  # (B, m, 1, 1, 1)
+        x, y = position.to(frames.dtype)[..., None, None, None].unbind(1)  # (B, 1, 1, 1) each
+        channels = [channel for pair in zip(frames, focus.unbind(1)) for channel in pair]
+        channels.append(x + _offsets(image[2], FRAME[1], frames)[:, None])
+        channels.append(y + _offsets(image[1], FRAME[0], frames)[:, None, None])
+        return torch.cat([channel.expand(*image, -1) for channel in channels], -1).permute(0, 3, 1, 2)
 
 
 class L2A(AutofocusNet):
-    """Sees a whole stack in which only the observed frames are filled in; it is not told the position."""
+    """Sees a whole stack, of which only the observed frames are filled in; it does not use the position."""
 
     @staticmethod
     def input_channels(setting: Setting) -> int:
@@ -142,27 +133,28 @@ class L2A(AutofocusNet):
     def encode(self, slices: Tensor, start: Tensor, position: Tensor) -> Tensor:
         """(B, V N, H, W): the views of frame 0, of frame 1, ..., zeros where nothing was observed."""
         frames = self.normalise(slices, start, position)
-        stack = frames.new_zeros(len(frames), N, *frames.shape[2:])
-        sample = torch.arange(len(frames), device=start.device)[:, None]  # (B, 1)
+        samples = frames.shape[0]
+        stack = frames.new_zeros(samples, N, *frames.shape[2:])
+        sample = torch.arange(samples, device=start.device)[:, None]  # (B, 1)
         stack[sample, _indices(start, self.setting.frames)] = frames
         return stack.flatten(1, 2)
 
     def forward(self, slices: Tensor, start: Tensor, position: Tensor) -> Tensor:
-        """Logits (B, N), those of `backbone(encode(...))` without convolving the zeros. Errors as there."""
+        """Logits (B, N), those of `backbone(encode(...))`, without convolving the zeros."""
         frames = self.normalise(slices, start, position).flatten(1, 2)  # (B, m V, H, W)
         if self.setting.frames == N:
             return self.backbone(frames)
-        first = self.setting.channels * start
+        first = self.setting.channels * start.long()
         return self.backbone.body(convolve_observed(frames, first, self.backbone.stem))
 
 
 def convolve_observed(observed: Tensor, first: Tensor, stem: nn.Conv2d) -> Tensor:
-    """What `stem` makes of inputs that are zero in all channels but first .. first + c - 1.
+    """The output of `stem` for inputs that are zero in all channels but first .. first + c - 1.
 
-    Each sample meets only its own columns of the weight: in D1, 2 of the 98.
+    Each sample is multiplied by its own columns of the weight only: in D1, 2 of the 98.
 
     Args: observed (B, c, H, W), those channels; first (B,), integers; stem, a convolution without bias.
-    Returns: (B, C, rows, columns). It and its gradients are those of the dense form, up to rounding.
+    Returns: (B, C, rows, columns). Values and gradients are those of the dense form, up to rounding.
     """
     samples, c, height, _ = observed.shape
     weight = stem.weight.transpose(0, 1).flatten(2)  # (all channels, C, 9), for 9 taps of the filter
@@ -175,11 +167,11 @@ def convolve_observed(observed: Tensor, first: Tensor, stem: nn.Conv2d) -> Tenso
 
 def _indices(first: Tensor, count: int) -> Tensor:
     """first, first + 1, ... for each sample: (B,) -> (B, count)."""
-    return first[:, None] + torch.arange(count, device=first.device)
+    return first.long()[:, None] + torch.arange(count, device=first.device)
 
 
 def _offsets(pixels: int, frame: int, like: Tensor) -> Tensor:
-    """From the patch centre to each pixel along one axis, in half frames as positions are: (pixels,)."""
+    """Distance of each pixel from the patch centre along one axis, in half frames like positions: (pixels,)."""
     return (torch.arange(pixels, device=like.device, dtype=like.dtype) - (pixels - 1) / 2) / (frame / 2)
 
 
@@ -195,7 +187,7 @@ class Backbone(nn.Module):
 
 
 class Compact(Backbone):
-    """For CPUs: a wide 7x7 stem of stride 4, and residual 3x3 layers where the images are small; linear head.
+    """For CPUs: a 7x7 stem of stride 4, then residual 3x3 layers on the small images that it leaves; linear head.
 
     Chosen by accuracy per core-second of the D1 baseline on simulated validation stacks.
     """
@@ -242,7 +234,7 @@ class MobileNetV2(Backbone):
 
 
 class InvertedResidual(nn.Module):
-    """Widen, filter each channel by itself, project back; added to the input where the shapes agree."""
+    """Widens, filters each channel by itself and projects back; the input is added where the shapes agree."""
 
     def __init__(self, channels: int, output_channels: int, stride: int, expansion: int):
         super().__init__()

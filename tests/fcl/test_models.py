@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fcl import models, settings
+from fcl.losses import ordinal_loss
 from fcl.models import AFPE, L2A, Compact, MobileNetV2, build_model, convolve_observed, divisible_by_8
 from fcl.settings import Setting, parse_setting
 
@@ -125,12 +126,67 @@ def test_only_a_one_channel_setting_cannot_tell_left_from_right():
         assert torch.allclose(network(slices, start, position), swapped, atol=1e-6) == same
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32, torch.uint16, torch.uint64])
 @pytest.mark.parametrize("model", ["afpe", "l2a"])
 def test_any_integer_start(model, dtype):
     slices, start, position = observe("D1", dtype=torch.float32)
     network = build_model(model, "D1", "compact").eval()
     torch.testing.assert_close(network(slices, start.to(dtype), position), network(slices, start, position))
+
+
+# Exported, compiled, vectorised
+
+NETWORKS = pytest.mark.parametrize(
+    "model, setting, backbone",
+    [("afpe", "D2", "compact"), ("afpe", "I1", "mobilenet_v2"), ("l2a", "D2", "compact"), ("l2a", "D*", "compact")],
+)
+
+
+@NETWORKS
+def test_an_exported_network_takes_any_number_of_samples_and_any_patch(model, setting, backbone):
+    network = build_model(model, setting, backbone, generator=seeded(0)).eval()
+    batch, side = torch.export.Dim("batch"), torch.export.Dim.DYNAMIC
+    shapes = {0: batch, 3: side, 4: side}, {0: batch}, {0: batch}
+    arguments = observe(setting, height=64, width=96, dtype=torch.float32)
+    exported = torch.export.export(network, arguments, dynamic_shapes=shapes).module()
+    for samples, height, width in ((1, 64, 96), (3, 64, 64), (5, 40, 128)):
+        arguments = observe(setting, samples, height, width, seed=1, dtype=torch.float32)
+        torch.testing.assert_close(exported(*arguments), network(*arguments))
+
+
+@pytest.mark.parametrize("model", ["afpe", "l2a"])
+def test_a_network_compiles_to_one_graph(model):
+    torch.compiler.reset()
+    network = build_model(model, "D2", "compact", generator=seeded(0)).eval()
+    arguments = observe("D2", height=32, width=32, dtype=torch.float32)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*arguments), network(*arguments))
+
+
+@NETWORKS
+def test_gradients_per_sample_are_those_of_a_loop(model, setting, backbone):
+    network = build_model(model, setting, backbone, generator=seeded(0)).double().eval()
+    parameters = dict(network.named_parameters())
+
+    def loss(parameters, target, *sample):
+        logits = torch.func.functional_call(network, parameters, tuple(values[None] for values in sample))
+        return ordinal_loss(logits, target[None])[0]
+
+    gradient = torch.func.grad(loss)
+    arguments = torch.tensor([0, 20, 48]), *observe(setting, height=32, width=32)
+    vectorised = torch.func.vmap(gradient, in_dims=(None, 0, 0, 0, 0))(parameters, *arguments)
+    for sample in range(3):
+        looped = gradient(parameters, *(values[sample] for values in arguments))
+        for name, expected in looped.items():
+            torch.testing.assert_close(vectorised[name][sample], expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("model", ["afpe", "l2a"])
+def test_one_slice_seen_from_every_start_at_once(model):
+    network = build_model(model, "D1", "compact", generator=seeded(0)).double().eval()
+    slices, _, position = observe("D1", samples=1)
+    found = torch.func.vmap(lambda start: network(slices, start[None], position)[0])(torch.arange(49))
+    torch.testing.assert_close(found, network(slices.expand(49, -1, -1, -1, -1), torch.arange(49), position.expand(49, -1)))
 
 
 # L2A without the zeros

@@ -5,16 +5,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+LOOP, EXPORT = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
 def test_the_training_loop_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    assert len([line for line in LOOP.splitlines() if line.strip()]) <= 12
     names: dict = {}
-    exec(code, names)  # noqa: S102 - the README's own lines
+    exec(LOOP, names)  # noqa: S102 - the README's own lines
     assert names["head"].weight.grad.isfinite().all() and names["head"].weight.grad.abs().sum() > 0
+
+
+def test_the_export_is_the_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {"torch": torch}
+    exec(EXPORT.replace("results/", f"{ROOT}/results/"), names)  # noqa: S102
+    inputs = torch.rand(3, 1, 2, 64, 64), torch.tensor([1, 2, 3]), torch.zeros(3, 2)
+    answers = torch.export.load(tmp_path / "network.pt2").module()(*inputs)
+    torch.testing.assert_close(answers, names["network"](*inputs))
 
 
 def test_losses_can_be_lifted(tmp_path):

@@ -5,9 +5,9 @@ import numpy as np
 import yaml
 from tiny import use_project
 
-from companion.claims import registry as claims
 from companion.claims import verdicts
-from companion.claims.arms import Printed, Stored
+from companion.claims.effects import Printed, Stored
+from companion.claims.registry import load_claims
 from companion.profiles import profile_config
 from companion.runs import writing
 from companion.weights import parse_weights
@@ -76,5 +76,4 @@ def judge(folder, *changes):
     path = folder.parents[2] / "experiments" / "mine.yml"
     entries = [BASE | {"id": f"c{number}"} | change for number, change in enumerate(changes)]
     path.write_text(yaml.safe_dump({"claims": entries}))
-    paper = Printed(folder.parents[2] / "experiments" / "paper.yml")
-    return verdicts.judge_all(claims.load_claims(path), {"laptop": Stored(folder)}, paper, path)
+    return verdicts.judge_all(load_claims(path), {"laptop": Stored(folder)}, Printed(), path)

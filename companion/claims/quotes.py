@@ -9,17 +9,18 @@ values (in quotes, those with spaces), the value in the column named last, in a 
 writes it anew (`make claims`), and a test compares.
 """
 
-import csv
 import json
 import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from companion.claims.ledger import awaits_runs, evidence, summary
+import pandas as pd
+
+from companion.claims.ledger import Result, awaits_runs, evidence, summary
 from companion.claims.verdicts import CONTRADICTED, UNTESTABLE
 from companion.project import project_root
+from fcl.files import replacing
 
 QUOTE = re.compile(r"(<!-- quote (?P<reference>[^>]*?) -->)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 REFERENCE = re.compile(r"(?P<file>[\w.-]+\.csv) (?P<where>[^:]*): (?P<column>\w+)(?: (?P<format>\S+))?")
@@ -27,7 +28,7 @@ NOTHING = "No results are committed yet, so no claim has a verdict. `make claims
 
 
 def quote(reference: str, folder: Path) -> str:
-    """What a reference stands for. ValueError for one that isn't in the form above or finds nothing."""
+    """What a reference stands for. ValueError for one that isn't in the form above or that no row fits."""
     if reference == "claims":
         path = folder / "claims.json"
         return f"\n{block(json.loads(path.read_text(encoding='utf-8'))) if path.exists() else NOTHING}\n"
@@ -38,20 +39,19 @@ def quote(reference: str, folder: Path) -> str:
     if not path.exists():
         raise ValueError(f"quote {reference!r}: there is no {path.name} in {folder.name}/")
     wanted = dict(part.split("=", 1) for part in shlex.split(match["where"]))
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    unknown = {*wanted, match["column"]} - set(rows[0])
-    found = [] if unknown else [row for row in rows if wanted.items() <= row.items()]
-    if not found:
-        what = f"columns {', '.join(sorted(unknown))}" if unknown else "such row"
-        raise ValueError(f"quote {reference!r}: {path.name} has no {what}")
-    value, *others = dict.fromkeys(row[match["column"]] for row in found)
-    if others:
-        raise ValueError(f"quote {reference!r}: {len(found)} rows of {path.name} fit, with different values: say which")
-    return format(float(value), match["format"]) if match["format"] else value
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    unknown = {*wanted, match["column"]} - set(table)
+    if unknown:
+        raise ValueError(f"quote {reference!r}: {path.name} has no columns {', '.join(sorted(unknown))}")
+    rows = table[(table[list(wanted)] == list(wanted.values())).all(axis=1)]
+    values = rows[match["column"]].unique()
+    if len(values) != 1:
+        problem = f"{len(rows)} rows of {path.name} fit, with different values: say which" if len(rows) else "no such row"
+        raise ValueError(f"quote {reference!r}: {problem}")
+    return format(float(values[0]), match["format"]) if match["format"] else values[0]
 
 
-def block(results: Sequence[dict[str, Any]]) -> str:
+def block(results: Sequence[Result]) -> str:
     """The ledger in a few lines of Markdown: how many, every primary claim, and whatever is contradicted."""
     ours = sum(result["where"].startswith("ours") for result in results)
     lines = [
@@ -59,8 +59,9 @@ def block(results: Sequence[dict[str, Any]]) -> str:
         "*Contradicted* is what is the other way round, absent, or less than was called worth the name beforehand; the "
         "evidence says which ([the rules](notebooks/claims.ipynb)). Only the primary claims are corrected for being many.",
         "",
+        "| primary claim | verdict | evidence | runs | the paper's own table |",
+        "|---|---|---|---|---|",
     ]
-    lines += ["| primary claim | verdict | evidence | runs | the paper's own table |", "|---|---|---|---|---|"]
     lines += [
         f"| {result['claim']} (`{result['id']}`) | {result['verdict']} | {evidence(result)} | "
         f"[{len(result['runs'])}](notebooks/claims.ipynb) | {result['paper']} |"
@@ -72,14 +73,14 @@ def block(results: Sequence[dict[str, Any]]) -> str:
         lines += ["", "Contradicted among the others:", ""]
         lines += [f"- {result['claim']} (`{result['id']}`): {evidence(result)}" for result in others]
     untestable = [result for result in results if result["verdict"] == UNTESTABLE and not result["seeds_wanted"]]
-    for words, chosen in (("Not testable here", untestable), ("Without runs yet", filter(awaits_runs, results))):
-        names = ", ".join(f"`{result['id']}`" for result in chosen)
-        lines += ["", f"{words}: {names}."] if names else []
+    for heading, listed in (("Not testable here", untestable), ("Without runs yet", filter(awaits_runs, results))):
+        names = ", ".join(f"`{result['id']}`" for result in listed)
+        lines += ["", f"{heading}: {names}."] if names else []
     return "\n".join(lines)
 
 
 def requoted(text: str, folder: Path) -> str:
-    """A text with everything that it quotes written anew. ValueError, naming the reference, for one that finds nothing."""
+    """A text with everything that it quotes written anew. ValueError, naming the reference, for one that no row fits."""
     return QUOTE.sub(lambda match: f"{match[1]}{quote(match['reference'], folder)}{match[4]}", text)
 
 
@@ -97,6 +98,7 @@ def refresh() -> list[Path]:
                     cell["source"] = requoted("".join(cell["source"]), root / "figures").splitlines(keepends=True)
             new = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
         if new != text:
-            path.write_text(new, encoding="utf-8")
+            with replacing(path) as file:
+                file.write_text(new, encoding="utf-8")
             changed.append(path)
     return changed

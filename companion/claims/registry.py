@@ -1,5 +1,6 @@
-"""The claims of the supplement, written down before the runs that decide them: experiments/claims.yml, read
-strictly. The head of that file defines every word used here, and what the verdicts mean.
+"""The claims of the supplement, written down before the runs that decide them: experiments/claims.yml, read strictly.
+
+The head of that file defines every word used here, and what the verdicts mean.
 """
 
 from collections.abc import Collection
@@ -16,36 +17,37 @@ from fcl.config import Config, closest
 from fcl.scenes import CATEGORIES
 
 LEDGER = Path("experiments") / "claims.yml"
-METRICS = {"signed_error": "steps", "mean_entropy": "nats", "entropy_at_msd_star": "nats"}  # unit of its margins
-METRICS |= dict.fromkeys(("mae", "rmse", "msd_star", "tv", "mae_at_msd_star", "parameters"), "relative")
-METRICS |= dict.fromkeys(("within0", "within1", "within2", "within4", "settles_right", "settles_wrong"), "share")
-METRICS |= dict.fromkeys(("cycles", "reversal_rate", "layer_switches", "wins"), "share")
-DIRECTIONS = ("lower", "higher", "not_lower", "not_higher", "equal")
+METRICS = {  # unit of its margins
+    **dict.fromkeys(("mae", "rmse", "msd_star", "tv", "mae_at_msd_star", "parameters"), "relative"),
+    **dict.fromkeys(("within0", "within1", "within2", "within4", "settles_right", "settles_wrong"), "share"),
+    **dict.fromkeys(("cycles", "reversal_rate", "layer_switches", "wins"), "share"),
+    **{"signed_error": "steps", "mean_entropy": "nats", "entropy_at_msd_star": "nats"},
+}
 OF_CONFIG = ("model", "setting", "backbone", "focal_indices", "iterations", "consistency_start", "pairing")
 SOURCES = ("method", "weights", "frontier", "value")  # an arm has exactly one
 STACKS = ("all", *CATEGORIES, "wrong_at_truth", "right_at_truth", "hardest")
-CHOICES = {"method": METHODS, "readout": READOUTS, "stacks": STACKS}
 TEXTS = ("id", "where", "claim")
 WORDING = ("where", "claim", "reason")  # what may be put better without becoming another claim
 USUAL = {"both": {}, "beyond": None, "settings": [], "each": [], "starts": "all", "profile": "laptop", "primary": False}
 MOST_PRIMARY = 8
 Arm = dict[str, Any]  # fields of a Config, one of SOURCES, and readout, stacks, times where given: no lists
+Pairs = tuple[tuple[Arm, Arm], ...]  # (treatment, control)
 
 
 @dataclass(frozen=True)
 class Claim:
     """One claim. If it isn't testable here, `reason` says why and the rest is empty.
 
-    pairs: (treatment, control), one for each step of their lists; beyond: empty, or as many pairs. settings:
-    empty where the arms name their own. tests: (metric, direction, smallest effect in the unit of METRICS).
+    pairs: one for each step of the lists of treatment and control; beyond: empty, or as many pairs. settings: empty where
+    the arms name their own. tests: (metric, direction, smallest effect in the unit of METRICS).
     """
 
     id: str
     where: str
     claim: str
     reason: str = ""
-    pairs: tuple[tuple[Arm, Arm], ...] = ()
-    beyond: tuple[tuple[Arm, Arm], ...] = ()
+    pairs: Pairs = ()
+    beyond: Pairs = ()
     settings: tuple[str, ...] = ()
     each: tuple[str, ...] = ()
     tests: tuple[tuple[str, str, float], ...] = ()
@@ -56,8 +58,7 @@ class Claim:
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:
-    """Every claim of experiments/claims.yml, or of another file, in its order. ValueError, naming the claim, for what is
-    wrong.
+    """Every claim of experiments/claims.yml, or of another file, in its order. ValueError, naming the claim, for a fault.
 
     Another file needs no margins: it has those of experiments/claims.yml, and may add some.
     """
@@ -87,12 +88,15 @@ def deciding_words(text: str, usual: str) -> dict[str, Any]:
     """
     ledger, decides = _ledger(text, usual), {}
     for entry in ledger["claims"]:
-        tests = {
-            metric: [direction, ledger["margins"][margin]["value"]]
-            for metric, (direction, margin) in entry.get("tests", {}).items()
-        }
+        tests = {name: [word, ledger["margins"][margin]["value"]] for name, (word, margin) in entry.get("tests", {}).items()}
         decides[entry["id"]] = {name: value for name, value in entry.items() if name not in WORDING} | {"tests": tests}
     return decides
+
+
+def config(arm: Arm, profile: str, setting: str | None = None) -> Config:
+    """What the runs of an arm share, all but seed and weights. `setting` is for an arm that names none."""
+    fields = {name: arm[name] for name in OF_CONFIG if name in arm}
+    return profile_config(profile, **({"setting": setting} if setting else {}) | fields)
 
 
 def _ledger(text: str, usual: str) -> dict[str, Any]:
@@ -107,12 +111,6 @@ def _ledger(text: str, usual: str) -> dict[str, Any]:
     return ledger | {"margins": margins | own}
 
 
-def config(arm: Arm, profile: str, setting: str | None = None, seed: int = 0) -> Config:
-    """What the runs of an arm share, all but the weights. `setting` is for an arm that names none."""
-    place = {"seed": seed} | ({"setting": setting} if setting else {})
-    return profile_config(profile, **place | {name: arm[name] for name in OF_CONFIG if name in arm})
-
-
 def _claim(entry: Any, margins: dict[str, Any]) -> Claim:
     untestable = isinstance(entry, dict) and entry.get("testable") is False
     texts = (*TEXTS, "reason") if untestable else TEXTS
@@ -120,9 +118,9 @@ def _claim(entry: Any, margins: dict[str, Any]) -> Claim:
     _keys("a claim", entry, needed, () if untestable else USUAL)
     for name in texts:
         _need(isinstance(entry[name], str) and entry[name].strip(), f"{name} must be a text, not {entry[name]!r}")
-    texts = {name: entry[name] for name in texts}
+    words = {name: entry[name] for name in texts}
     if untestable:
-        return Claim(**texts)
+        return Claim(**words)
     full = USUAL | entry
     _one_of("starts", full["starts"], ("all", "common"))
     _need(type(full["primary"]) is bool, f"primary must be true or false, not {full['primary']!r}")
@@ -137,23 +135,20 @@ def _claim(entry: Any, margins: dict[str, Any]) -> Claim:
     for arm in (arm for pair in (*pairs, *beyond) for arm in pair if "value" not in arm):
         _need(("setting" in arm) != bool(full["settings"]), "either settings, or a setting in every arm")
         for setting in full["settings"] or [None]:
-            config(arm, full["profile"], setting)
+            config(arm, full["profile"], setting)  # complains about an impossible one
     tests = tuple(_test(metric, test, margins, pairs) for metric, test in dict(full["tests"]).items())
     _need(tests, "tests must not be empty")
+    words |= {name: full[name] for name in ("starts", "profile", "seeds", "primary")}
     lists = {name: tuple(full[name]) for name in ("settings", "each")}
-    kept = {name: full[name] for name in ("starts", "profile", "seeds", "primary")}
-    return Claim(**texts, **lists, **kept, pairs=pairs, beyond=beyond, tests=tests)
+    return Claim(**words, **lists, pairs=pairs, beyond=beyond, tests=tests)
 
 
-def _pairs(sides: Any, both: Any) -> tuple[tuple[Arm, Arm], ...]:
+def _pairs(sides: Any, both: Any) -> Pairs:
     _keys("a comparison", sides, ("treatment", "control"))
-    treatment, control = (_arms(name, sides[name], both) for name in ("treatment", "control"))
-    count = max(len(treatment), len(control))
-    _need(
-        {len(treatment), len(control)} <= {1, count},
-        f"there are {len(treatment)} treatments, but {len(control)} controls: as many, or one",
-    )
-    return tuple(zip(treatment * (count // len(treatment)), control * (count // len(control)), strict=True))
+    treatments, controls = (_arms(name, sides[name], both) for name in ("treatment", "control"))
+    counts, most = (len(treatments), len(controls)), max(len(treatments), len(controls))
+    _need(set(counts) <= {1, most}, "there are {} treatments, but {} controls: as many, or one".format(*counts))
+    return tuple(zip(treatments * (most // counts[0]), controls * (most // counts[1]), strict=True))
 
 
 def _arms(side: str, entry: Any, both: Any) -> list[Arm]:
@@ -163,32 +158,32 @@ def _arms(side: str, entry: Any, both: Any) -> list[Arm]:
     _need(len(set(SOURCES) & set(arm)) == 1, f"{side} needs exactly one of {', '.join(SOURCES)}")
     lengths = {len(value) for value in arm.values() if isinstance(value, list)} or {1}
     _need(len(lengths) == 1 and 0 not in lengths, f"the lists of {side} must have one length, not 0")
-    arms = [
-        {name: value[number] if isinstance(value, list) else value for name, value in arm.items()}
-        for number in range(*lengths)
-    ]
-    for name, value in ((name, value) for arm in arms for name, value in arm.items()):
-        if name in CHOICES:
-            _one_of(name, value, CHOICES[name])
-        elif name in ("weights", "frontier"):
-            for weights in str(value).split(", "):
-                _need(parse_weights(weights).name == weights, f"{weights} is spelt {parse_weights(weights).name}")
-        elif name in ("value", "times"):
-            _need(type(value) in (int, float), f"{name} must be a number, not {value!r}")
+    steps = range(*lengths)
+    arms = [{name: value[step] if isinstance(value, list) else value for name, value in arm.items()} for step in steps]
+    for name, value in (item for arm in arms for item in arm.items()):
+        match name:
+            case "method" | "readout" | "stacks":
+                _one_of(name, value, {"method": METHODS, "readout": READOUTS, "stacks": STACKS}[name])
+            case "weights" | "frontier":
+                for weights in str(value).split(", "):
+                    _need(parse_weights(weights).name == weights, f"{weights} is spelt {parse_weights(weights).name}")
+            case "value" | "times":
+                _need(type(value) in (int, float), f"{name} must be a number, not {value!r}")
     return arms
 
 
-def _test(metric: str, test: Any, margins: dict[str, Any], pairs: Any) -> tuple[str, str, float]:
+def _test(metric: str, test: Any, margins: dict[str, Any], pairs: Pairs) -> tuple[str, str, float]:
     _one_of("metric", metric, METRICS)
     _need(isinstance(test, list) and len(test) == 2, f"{metric} needs [direction, margin], not {test!r}")
-    _one_of("direction", test[0], DIRECTIONS)
-    _one_of("margin", test[1], margins)
-    unit = margins[test[1]]["unit"]
-    _need(unit == METRICS[metric], f"{test[1]} is a margin in another unit ({unit}) than {metric}")
+    direction, margin = test
+    _one_of("direction", direction, ("lower", "higher", "not_lower", "not_higher", "equal"))
+    _one_of("margin", margin, margins)
+    unit = margins[margin]["unit"]
+    _need(unit == METRICS[metric], f"{margin} is a margin in another unit ({unit}) than {metric}")
     for arm in (arm for pair in pairs for arm in pair):
         _need("value" not in arm or unit != "relative", f"{metric} is relative: its control can't be a value")
         _need(("frontier" in arm) == metric.endswith("_at_msd_star"), f"{metric} and this arm's kind don't fit")
-    return metric, test[0], margins[test[1]]["value"]
+    return metric, direction, margins[margin]["value"]
 
 
 def _need(condition: Any, message: str) -> None:
@@ -197,9 +192,8 @@ def _need(condition: Any, message: str) -> None:
 
 
 def _one_of(what: str, name: Any, allowed: Collection[str]) -> None:
-    _need(
-        name in list(allowed), f"{what} must be one of {', '.join(sorted(allowed))}, not {name!r}.{closest(name, allowed)}"
-    )
+    if name not in list(allowed):
+        raise ValueError(f"{what} must be one of {', '.join(sorted(allowed))}, not {name!r}.{closest(name, allowed)}")
 
 
 def _keys(what: str, entry: Any, needed: Collection[str], optional: Collection[str] = ()) -> None:

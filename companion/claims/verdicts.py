@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.claims.arms import Printed, Stored, complete_seeds, effects, needed
+from companion.claims.effects import Printed, Stored, complete_seeds, effects, needed
 from companion.claims.registry import LEDGER, METRICS, Claim, deciding_words
 from companion.profiles import parse_yaml
 from companion.project import project_root
@@ -35,13 +35,13 @@ def p_values(values: np.ndarray, direction: str, down: float, up: float, above: 
     interval would meet it. above: p that the mean lies above a bound, the second argument.
     """
     turned = -values if direction.endswith("lower") else values
-    least, mean = down if direction.endswith("lower") else up, turned.mean()
+    smallest, mean = down if direction.endswith("lower") else up, turned.mean()
     if direction == "equal":
-        support = max(above(turned, -down), above(-turned, -up))
-        there = min(above(turned, 0.0), above(-turned, 0.0))
-        return support, there if mean >= up or -mean >= down else 1.0
-    worth_the_name = above(turned, 0.0) if mean >= least else 1.0
-    less_than_that = above(-turned, -least)
+        inside = max(above(turned, -down), above(-turned, -up))
+        not_zero = min(above(turned, 0.0), above(-turned, 0.0))
+        return inside, not_zero if mean >= up or -mean >= down else 1.0
+    worth_the_name = above(turned, 0.0) if mean >= smallest else 1.0
+    less_than_that = above(-turned, -smallest)
     return (less_than_that, worth_the_name) if direction.startswith("not_") else (worth_the_name, less_than_that)
 
 
@@ -53,39 +53,32 @@ def decide(support: Sequence[float], contradiction: Sequence[float]) -> str:
 
 
 def run_tests(claim: Claim, source: Stored | Printed, seeds: Sequence[Any], above: Above = p_above) -> list[dict[str, Any]]:
-    """Every test of a claim on some seeds: its p values, and what lies behind them, in units of companion.claims.registry.METRICS.
+    """Every test of a claim on some seeds: its p values, and what lies behind them, in the units of METRICS.
 
-    metric, of (which pair or setting, where tested one by one), direction, margin, n, effect, low, high, detectable, p of
-    support, p of contradiction, spoilt: the runs of an effect that is not finite, which leaves the rest NaN.
+    metric, of (which pair or setting, where tested one by one), direction, margin, n, spoilt: the runs of an effect that is
+    not finite, which leaves the rest NaN; effect, low, high, detectable, p of support, p of contradiction.
     """
     table, tests = effects(claim, source, seeds), []
     by = [name for name in ("pair", "setting") if name in claim.each]
     for metric, direction, margin in claim.tests:
         unit = ["seed"] if metric == "wins" or not claim.settings else ["seed", "setting"]
-        mine = table[table.metric == metric]
-        for key, group in mine.groupby(by, sort=False) if by else [((), mine)]:
+        rows = table[table.metric == metric]
+        for key, group in rows.groupby(by, sort=False) if by else [((), rows)]:
             values = group.groupby(unit).effect.agg(lambda of_unit: of_unit.mean(skipna=False)).to_numpy()
+            spoilt = next(iter(group.runs[~np.isfinite(group.effect)]), None)
+            several = spoilt is None and len(values) > 1
+            mean, half = interval(values) if spoilt is None else (math.nan, math.nan)
+            p = math.nan, math.nan
+            if several or spoilt is None and above is not p_above:
+                p = p_values(values, direction, *limits(metric, margin), above)
             test = {
                 "metric": metric,
                 "of": " ".join(_label(claim, name, value) for name, value in zip(by, key)) or _bar(claim),
+                **{"direction": direction, "margin": margin, "n": len(values), "spoilt": spoilt},
+                **{"effect": mean, "low": mean - half, "high": mean + half},
+                "detectable": detectable(values) if several else math.nan,
+                **dict(zip(("p_support", "p_contradiction"), p)),
             }
-            test |= {"direction": direction, "margin": margin, "n": len(values)}
-            test["spoilt"] = next(iter(group.runs[~np.isfinite(group.effect)]), None)
-            if test["spoilt"] is not None:
-                test |= dict.fromkeys(("effect", "low", "high", "detectable", "p_support", "p_contradiction"), math.nan)
-            else:
-                mean, half = interval(values)
-                support, contradiction = (math.nan, math.nan)
-                if len(values) > 1 or above is not p_above:
-                    support, contradiction = p_values(values, direction, *limits(metric, margin), above)
-                test |= {
-                    "effect": mean,
-                    "low": mean - half,
-                    "high": mean + half,
-                    "detectable": detectable(values) if len(values) > 1 else math.nan,
-                    "p_support": support,
-                    "p_contradiction": contradiction,
-                }
             tests.append(test)
     return tests
 
@@ -97,7 +90,7 @@ def printed(claim: Claim, paper: Printed) -> tuple[str, list[dict[str, Any]]]:
     tests = run_tests(claim, paper, ["paper"], lambda values, bound: float(not values.mean() > bound))
     if any(test["spoilt"] is not None for test in tests):
         return "–", tests
-    return ("yes" if all(test["p_support"] == 0 for test in tests) else "no"), tests
+    return "yes" if all(test["p_support"] == 0 for test in tests) else "no", tests
 
 
 def standing(claim: Claim, record: Mapping[str, Any], ledger: Path) -> str:
@@ -114,7 +107,7 @@ def standing(claim: Claim, record: Mapping[str, Any], ledger: Path) -> str:
         return UNCHECKED if known is None else f"trained at {commit[:7]}, which is not in the history"
     if _held(ledger, commit).get(claim.id) != _held(ledger, None).get(claim.id):
         return "trained before the claim was written down"
-    by_method = any(arm.get("method", "baseline") != "baseline" for arm, _ in needed(claim))
+    by_method = any(arm.get("method", "baseline") != "baseline" for arm in needed(claim))
     if by_method and _chosen(record, commit) != _chosen(record, None):
         return "trained before its weights were chosen"
     return CONFIRMATORY
@@ -123,51 +116,30 @@ def standing(claim: Claim, record: Mapping[str, Any], ledger: Path) -> str:
 def judge(claim: Claim, sources: Mapping[str, Stored], paper: Printed, ledger: Path) -> dict[str, Any]:
     """One claim with its verdict, before Holm: the keys of `judge_all`."""
     on_paper, paper_tests = printed(claim, paper)
-    result = {
-        "id": claim.id,
-        "claim": claim.claim,
-        "where": claim.where,
-        "primary": claim.primary,
-        "profile": claim.profile,
-        "verdict": UNTESTABLE,
-        "reason": claim.reason,
-        "evidence": "",
-        "would_be": "",
-        "paper": on_paper,
-        "seeds_wanted": claim.seeds,
-        "seeds": [],
-        "later_seeds": [],
-        "tests": [],
-        "runs": [],
-    }
-    if claim.reason:
-        return result
+    result = {name: getattr(claim, name) for name in ("id", "claim", "where", "primary", "profile")}
+    result |= {"verdict": UNTESTABLE, "reason": claim.reason, "evidence": "", "would_be": "", "paper": on_paper}
+    result |= {"seeds_wanted": claim.seeds, "seeds": [], "later_seeds": [], "tests": [], "runs": []}
     source = sources.get(claim.profile)
-    if source is None or not source.records:
-        return result | {"reason": f"there are no runs of the profile {claim.profile} here"}
+    if claim.reason or source is None or not source.records:
+        return result | {"reason": claim.reason or f"there are no runs of the profile {claim.profile} here"}
     complete = complete_seeds(claim, source)
-    stand = {seed: {standing(claim, source.records[run], ledger) for run in runs} for seed, runs in complete.items()}
-    deciding = [seed for seed in complete if stand[seed] <= {CONFIRMATORY, UNCHECKED}][: claim.seeds]
+    stands = {seed: {standing(claim, source.records[run], ledger) for run in runs} for seed, runs in complete.items()}
+    exploratory = {seed: kinds - {CONFIRMATORY, UNCHECKED} for seed, kinds in stands.items()}
+    deciding = [seed for seed in complete if not exploratory[seed]][: claim.seeds]
     enough = len(deciding) == claim.seeds
-    shown = deciding if enough else list(complete)[: claim.seeds]
-    result |= {
-        "verdict": INCONCLUSIVE,
-        "seeds": shown,
-        "evidence": "confirmatory",
-        "runs": sorted({run for seed in shown for run in complete[seed]}),
-    }
-    if not enough:
-        exploratory = sorted(set.union(set(), *stand.values()) - {CONFIRMATORY, UNCHECKED})
-        missing = f"{claim.seeds - len(deciding)} of {claim.seeds} seeds are missing"
-        missing = f"{missing} that could decide" if exploratory else missing
-        result |= {
-            "evidence": "exploratory" if exploratory else "partial",
-            "reason": "; ".join([missing, *(f"exploratory: {why}" for why in exploratory)]),
-        }
-    if not shown:
-        return result | {"evidence": ""}
+    seeds = deciding if enough else list(complete)[: claim.seeds]
+    result |= {"verdict": INCONCLUSIVE, "seeds": seeds, "runs": sorted({run for seed in seeds for run in complete[seed]})}
+    if enough:
+        result["evidence"] = UNCHECKED if any(UNCHECKED in stands[seed] for seed in seeds) else CONFIRMATORY
+    else:
+        why = sorted(set().union(*exploratory.values()))
+        missing = f"{claim.seeds - len(deciding)} of {claim.seeds} seeds are missing" + " that could decide" * bool(why)
+        result["reason"] = "; ".join([missing, *(f"exploratory: {word}" for word in why)])
+        result["evidence"] = "exploratory" if why else "partial" if seeds else ""
+    if not seeds:
+        return result
     try:
-        result["tests"] = tests = run_tests(claim, source, shown)
+        result["tests"] = tests = run_tests(claim, source, seeds)
     except ResultsError:
         raise
     except ValueError as error:  # something that runs don't store
@@ -177,16 +149,13 @@ def judge(claim: Claim, sources: Mapping[str, Stored], paper: Printed, ledger: P
     spoilt = next((test for test in tests if test["spoilt"]), None)
     if spoilt:
         return result | {"reason": f"{spoilt['metric']} gives no finite effect: see {spoilt['spoilt']}"}
-    if len(shown) == claim.seeds:
-        found = decide([test["p_support"] for test in tests], [test["p_contradiction"] for test in tests])
-        result |= {"verdict": found} if enough else {"would_be": found}
-    if enough and any(UNCHECKED in stand[seed] for seed in shown):
-        result["evidence"] = UNCHECKED
-    later = [seed for seed in complete if seed not in shown]
-    if later:
-        result["later_seeds"] = later
-        for test, more in zip(tests, run_tests(claim, source, sorted(complete)), strict=True):
-            test["effect_with_later"] = more["effect"]
+    if len(seeds) == claim.seeds:
+        word = decide([test["p_support"] for test in tests], [test["p_contradiction"] for test in tests])
+        result["verdict" if enough else "would_be"] = word
+    result["later_seeds"] = [seed for seed in complete if seed not in seeds]
+    if result["later_seeds"]:
+        for test, of_all in zip(tests, run_tests(claim, source, list(complete)), strict=True):
+            test["effect_with_later"] = of_all["effect"]
     return result
 
 
@@ -223,16 +192,16 @@ def _label(claim: Claim, name: str, value: Any) -> str:
     """A setting; or what tells one pair from the others."""
     if name == "setting":
         return value
-    sides = [
+    treatment, control = (
         [
             SPOKEN.get(key, "{}").format(entry)
-            for key, entry in claim.pairs[value][side].items()
+            for key, entry in arm.items()
             if len({str(pair[side].get(key)) for pair in claim.pairs}) > 1
         ]
-        for side in (0, 1)
-    ]
-    others = [word for word in sides[1] if word not in sides[0]]
-    return " ".join(sides[0] + ["against"] * bool(others) + others)
+        for side, arm in enumerate(claim.pairs[value])
+    )
+    only_control = [word for word in control if word not in treatment]
+    return " ".join(treatment + ["against"] * bool(only_control) + only_control)
 
 
 def _bar(claim: Claim) -> str:
@@ -245,20 +214,20 @@ def _bar(claim: Claim) -> str:
 
 def _chosen(record: Mapping[str, Any], commit: str | None) -> dict[str, str]:
     """The weights chosen for the profile, model and setting of a run, now or at a commit; the readout is no weight."""
-    path, config = project_root() / "experiments" / "weights.yml", record["config"]
-    text = path.read_text(encoding="utf-8") if commit is None else provenance.committed(path, commit)
-    chosen = parse_yaml(text or "").get(record["profile"], {}).get(config["model"], {}).get(config["setting"], {})
+    weights, config = parse_yaml(_text(project_root() / "experiments" / "weights.yml", commit) or ""), record["config"]
+    chosen = weights.get(record["profile"], {}).get(config["model"], {}).get(config["setting"], {})
     return {method: weights for method, weights in chosen.items() if method != "readout"}
 
 
 @functools.cache
 def _held(path: Path, commit: str | None) -> dict[str, Any]:
     """What decides each claim of a file, now or at a commit; nothing where it wasn't there or can't be read."""
-    files = path, project_root() / LEDGER
-    texts = [
-        file.read_text(encoding="utf-8").strip() if commit is None else provenance.committed(file, commit) for file in files
-    ]
+    texts = [_text(file, commit) for file in (path, project_root() / LEDGER)]
     try:
         return {} if None in texts else deciding_words(*texts)
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _text(path: Path, commit: str | None) -> str | None:
+    return path.read_text(encoding="utf-8").strip() if commit is None else provenance.committed(path, commit)

@@ -6,6 +6,7 @@ Shapes
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from companion.runs.identity import ResultsError
+from fcl.closed_loop import next_start
 from fcl.metrics import errors
 from fcl.optics import nearest_index
 from fcl.scenes import MARGIN, Scene, make_scene
@@ -29,39 +31,34 @@ def scored_scenes(labels: ArrayLike, seed: int, patch: int) -> list[Scene]:
     scenes = [make_scene(seed, number, patch) for number in range(len(labels))]
     if [scene.label() for scene in scenes] != np.asarray(labels).tolist():
         raise ResultsError(
-            f"the simulator draws other scenes from seed {seed} than those that were scored: make the "
-            "results again with `make figures`"
+            f"the simulator draws other scenes from seed {seed} than those that were scored: make the results again with "
+            "`make figures`"
         )
     return scenes
 
 
 def layer_indices(scenes: Sequence[Scene]) -> np.ndarray:
     """`layers` of some scenes."""
-    layers = np.full((len(scenes), max(len(scene.dioptres) for scene in scenes)), np.nan)
-    for row, scene in zip(layers, scenes):
-        row[: len(scene.dioptres)] = nearest_index(scene.dioptres)
-    return layers
-
-
-def nearest_layer(predictions: ArrayLike, layers: np.ndarray) -> np.ndarray:
-    """Number of the layer nearest to each prediction (stacks, starts), in steps; the farther of two as near."""
-    predictions = np.asarray(predictions, dtype=np.float64)
-    if len(predictions) != len(layers):
-        raise ValueError(f"there are predictions for {len(predictions)} stacks but layers of {len(layers)}")
-    return np.nanargmin(np.abs(predictions[..., None] - layers[:, None]), axis=-1)
+    indices = (nearest_index(scene.dioptres) for scene in scenes)
+    return np.array(list(zip_longest(*indices, fillvalue=np.nan)), dtype=np.float64).T
 
 
 def layer_switches(predictions: ArrayLike, layers: np.ndarray) -> float:
-    """Share of neighbouring starts whose predictions are nearest to different layers; NaN for a single start."""
-    nearest = nearest_layer(predictions, layers)
+    """Share of neighbouring starts whose predictions are nearest to different layers, of two as near to the farther one.
+
+    NaN for a single start. Raises ValueError for layers of other stacks.
+    """
+    predictions = np.asarray(predictions, dtype=np.float64)
+    if len(predictions) != len(layers):
+        raise ValueError(f"there are predictions for {len(predictions)} stacks but layers of {len(layers)}")
+    nearest = np.nanargmin(np.abs(predictions[..., None] - layers[:, None]), axis=-1)
     return float((np.diff(nearest, axis=1) != 0).mean()) if nearest.shape[1] > 1 else float("nan")
 
 
 def layer_shares(predictions: ArrayLike, labels: ArrayLike, layers: np.ndarray) -> dict[str, float]:
     """Share of predictions at most 1 step from the label, else from another layer, else from none: they sum to 1."""
-    predictions, labels = np.asarray(predictions, dtype=np.int64), np.asarray(labels, dtype=np.int64)
-    true = np.abs(predictions - labels[:, None]) <= 1
-    other = ~true & (np.nanmin(np.abs(predictions[..., None] - layers[:, None]), axis=-1) <= 1)
+    true = np.abs(errors(predictions, labels)) <= 1
+    other = ~true & (np.nanmin(np.abs(np.asarray(predictions)[..., None] - layers[:, None]), axis=-1) <= 1)
     return {"true layer": float(true.mean()), "other layer": float(other.mean()), "no layer": float((~true & ~other).mean())}
 
 
@@ -97,8 +94,8 @@ def at_quantiles(values: ArrayLike, quantiles: Sequence[float]) -> list[int]:
 
 def at_truth(predictions: ArrayLike, labels: ArrayLike) -> np.ndarray:
     """Prediction (stacks,) from the true slice of each stack; where m frames don't fit there, from the last start."""
-    predictions, labels = np.asarray(predictions), np.asarray(labels)
-    return predictions[np.arange(len(labels)), np.minimum(labels, predictions.shape[1] - 1)]
+    predictions = np.asarray(predictions)
+    return predictions[np.arange(len(predictions)), next_start(labels, predictions.shape[1])]
 
 
 def corner_rows(curves: Mapping[str, np.ndarray], labels: np.ndarray, among: np.ndarray) -> pd.DataFrame:
@@ -109,12 +106,10 @@ def corner_rows(curves: Mapping[str, np.ndarray], labels: np.ndarray, among: np.
     those that all curves have, at which the baseline's error is nearest to that mean.
     """
     starts = min(curve.shape[1] for curve in curves.values())
-    size = np.abs(errors(next(iter(curves.values())), labels))[:, :starts]
-    mean = size.mean(1)
-    candidates = np.flatnonzero(among)
-    rows = {}
-    for stack in candidates[at_quantiles(mean[candidates], TYPICAL_TO_STRIKING)]:
-        start = int(np.abs(size[stack] - mean[stack]).argmin())
+    sizes = np.abs(errors(next(iter(curves.values())), labels))[:, :starts]
+    candidates, rows = np.flatnonzero(among), {}
+    for stack in candidates[at_quantiles(sizes.mean(1)[candidates], TYPICAL_TO_STRIKING)]:
+        start = int(np.abs(sizes[stack] - sizes[stack].mean()).argmin())
         outputs = {title: int(curve[stack, start]) for title, curve in curves.items()}
         rows[int(stack)] = {"input": start} | outputs | {"ground truth": int(labels[stack])}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("stack")

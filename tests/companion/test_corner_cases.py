@@ -15,7 +15,6 @@ from companion.report.corner_cases import (
     layer_indices,
     layer_shares,
     layer_switches,
-    nearest_layer,
     scored_scenes,
     signal_to_noise,
     slices_of,
@@ -54,9 +53,9 @@ def test_scenes_are_drawn_again_and_a_changed_simulator_is_noticed():
         scored_scenes(labels, 3, 32)
 
 
-def test_nearest_layer_and_switches_by_hand():
+def test_switches_by_hand():
     predictions = np.array([[0, 19, 20, 21, 48], [12, 13, 29, 31, 0]], np.uint8)
-    assert nearest_layer(predictions, LAYERS).tolist() == [[0, 0, 0, 1, 1], [0, 1, 1, 2, 0]]
+    # Nearest are layers 0, 0, 0, 1, 1 and 0, 1, 1, 2, 0: of two as near, the farther one.
     assert layer_switches(predictions, LAYERS) == (1 + 3) / 8
     assert np.isnan(layer_switches(predictions[:, :1], LAYERS))
     with pytest.raises(ValueError, match="2 stacks but layers of 1"):

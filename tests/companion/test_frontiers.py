@@ -1,17 +1,10 @@
 """Frontiers against a dense polyline, drawn points and closed forms; the split of squared error."""
 
-import doctest
-
 import numpy as np
 import pytest
 
-from companion import statistics
 from companion.statistics import at_equal_msd_star
 from fcl.metrics import bias_and_variance, msd_star, rmse
-
-
-def test_the_example_in_the_docstring():
-    assert doctest.testmod(statistics).failed == 0
 
 
 def dense(curve, steps=20001):

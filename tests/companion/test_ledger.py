@@ -2,10 +2,12 @@
 
 import json
 
+import made_claims
 import pytest
 import yaml
 from fake import ROOT
 
+from companion.claims import __main__ as command
 from companion.claims import ledger, quotes
 from companion.claims.registry import load_claims
 from companion.claims.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTABLE
@@ -134,6 +136,31 @@ def test_claims_of_one_s_own_may_add_margins_but_not_move_them(tmp_path):
 
 
 # What is committed
+
+
+def test_nothing_is_rewritten_while_a_published_run_is_missing(tmp_path, monkeypatch, capsys):
+    folder = made_claims.project(tmp_path, monkeypatch)
+    made_claims.write_seeds(folder)
+    made_claims.write(folder, "msd6", 0, 5)
+    claims, plan = tmp_path / "experiments" / "claims.yml", tmp_path / "experiments" / "one.yml"
+    claims.write_text(yaml.safe_dump(yaml.safe_load(claims.read_text(encoding="utf-8")) | {"claims": [made_claims.BASE]}))
+    planned = {"renders": [], "data": "simulated", "settings": ["D1"], "methods": ["msd"], "seeds": [0]}
+    plan.write_text(yaml.safe_dump(planned))
+    (tmp_path / "notebooks").mkdir()
+    readme, quoting = tmp_path / "README.md", "<!-- quote claims.csv id=one: verdict -->{}<!-- end -->"
+    readme.write_text(quoting.format("nothing"))
+    command.main([])
+    figures = {path: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    assert len(figures) == 2 and readme.read_text() == quoting.format("supported")
+    readme.write_text(quoting.format("old"))
+    for run, verdict in (("afpe-D1-F4-seed1/baseline.json", "inconclusive"), ("afpe-D1-F4-seed0/msd6.npz", "supported")):
+        capsys.readouterr()
+        lost = (folder / run).rename(tmp_path / "lost")  # a run that claims.json names; one that an experiment makes
+        with pytest.raises(SystemExit, match=f"results/laptop/simulated/{run}. `git checkout -- results` .*`make publish`"):
+            command.main([])
+        assert f"1 {verdict}" in capsys.readouterr().out  # the ledger is told all the same
+        assert {path: path.read_bytes() for path in figures} == figures and readme.read_text() == quoting.format("old")
+        lost.rename(folder / run)
 
 
 def prose():

@@ -64,21 +64,25 @@ FIGURES = {
         names=tables.NAMES | {"baseline": "L2A"},
     ),
     "figure_a_smoke": lambda: plots.figure_a(summary(("D1", "D2", "I1"), seeds=1), {"uniform": 4.08}),
-    "figure_a_paper": lambda: plots.figure_a_paper(summary(), summary(seeds=1), {"uniform": 4.08}),
+    "figure_a_paper": lambda: plots.figure_a(summary(), {"uniform": 4.08}, paper=summary(seeds=1)),
     "training": lambda: plots.training_curve(curves(), 40),
     "hunting": lambda: plots.hunting_curve(hunting(), 27),
     "slices": lambda: plots.slices_grid({"left": np.random.default_rng(3).random((5, 8, 8))}, [range(5)], [4]),
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_text_is_readable_and_inside_the_figure(name):
-    figure = FIGURES[name]()
+def assert_readable(figure):
+    """No text is smaller than 7 points, nothing is cut off, and the figure is as wide as a column or a page."""
     assert figure.get_figwidth() in (plots.COLUMN, plots.PAGE)
     figure.canvas.draw()
     assert all(text.get_fontsize() >= 7 for text in figure.findobj(Text) if text.get_text())
     drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert drawn.x0 >= 0 and drawn.y0 >= 0 and drawn.x1 <= width and drawn.y1 <= height
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_text_is_readable_and_inside_the_figure(name):
+    assert_readable(FIGURES[name]())
 
 
 def test_noise_is_a_bar_of_its_length_where_there_are_intervals():
@@ -106,7 +110,7 @@ def test_every_method_has_its_own_colour_marker_and_line():
     assert plots.look("fcl", ["fcl"]) == plots.look("fcl", METHODS)
     others = [plots.look(name, ["baseline", "msd2", "msd4"]) for name in ("msd2", "msd4")]
     assert others[0] != others[1] and not any(style in styles for style in others)
-    colours = [mark.split(";")[0].split()[-1] for mark in tables.MARKS.values()]
+    colours = [style.split(";")[0].split()[-1] for _, style in tables.MARKS.values()]
     first, second, third = map(brightness, colours)
     assert first + 0.1 < second and second + 0.1 < third
 
@@ -127,9 +131,9 @@ def test_figure_a_draws_the_means_and_a_band_of_the_interval():
     assert [len(panel.lines) for panel in axes.flat] == [5, 5, 5, 5, 6, 5, 5, 5]
 
 
-def test_figure_a_paper_sets_the_paper_s_row_below_ours():
+def test_the_paper_s_row_stands_below_ours():
     ours, paper = summary(), summary(seeds=1)
-    axes = np.array(plots.figure_a_paper(ours, paper).axes).reshape(4, 4)
+    axes = np.array(plots.figure_a(ours, paper=paper).axes).reshape(4, 4)
     labels = [row[0].get_ylabel() for row in axes]
     assert labels == ["dual pixel, here", "dual pixel, paper", "one channel, here", "one channel, paper"]
     for row, table, view in ((0, ours, "D"), (1, paper, "D"), (2, ours, "I"), (3, paper, "I")):

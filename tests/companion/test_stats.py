@@ -15,9 +15,8 @@ def test_interval_agrees_with_scipy_and_with_printed_tables_of_student_t():
     mean, half = stats.interval(values)
     expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert np.allclose([mean - half, mean + half], expected)
-    # For two values 0 and 2 the standard error is 1; t(1, 0.975) = 12.706 and t(1, 0.95) = 6.314.
+    # For two values 0 and 2 the standard error is 1, and t(1, 0.975) = 12.706.
     assert stats.interval([0.0, 2.0]) == pytest.approx((1.0, 12.706), abs=5e-4)
-    assert stats.interval([0.0, 2.0], level=0.9) == pytest.approx((1.0, 6.314), abs=5e-4)
 
 
 def test_interval_covers_the_truth_as_often_as_it_says():
@@ -31,8 +30,6 @@ def test_one_value_has_no_interval_and_none_is_an_error():
     assert mean == 3.5 and np.isnan(half)
     with pytest.raises(ValueError, match="at least one value"):
         stats.interval([])
-    with pytest.raises(ValueError, match="a level between 0 and 1"):
-        stats.interval([1.0, 2.0], 95)
     for test in (stats.p_above, stats.detectable):
         for values in ([1.0], [np.nan, 1.0, 2.0]):
             with pytest.raises(ValueError, match="two or more finite values"):
@@ -66,8 +63,7 @@ def test_p_is_that_of_the_interval_that_ends_at_the_bound():
     for bound in (values.mean() - 0.5, values.mean() - 0.01):
         p = stats.p_above(values, bound)
         assert p == pytest.approx(scipy.stats.ttest_1samp(values, bound).pvalue)
-        mean, half = stats.interval(values, level=1 - p)
-        assert mean - half == pytest.approx(bound)
+        assert scipy.stats.ttest_1samp(values, 0).confidence_interval(1 - p).low == pytest.approx(bound)
     assert stats.p_above(values, values.mean() + 0.01) == 1
     assert stats.p_above([0.0, 0.0, 0.0]) == 1 and stats.p_above([0.5, 0.5, 0.5]) == 0  # nothing varies
 

@@ -14,7 +14,7 @@ from tiny import use_project
 
 from companion.claims import ledger, verdicts
 from companion.claims import registry as claims
-from companion.claims.arms import Printed
+from companion.claims.effects import Printed
 from companion.profiles import profile_config
 from companion.runs import provenance
 from companion.runs.identity import ResultsError
@@ -181,7 +181,7 @@ def test_pairs_of_different_scenes_are_never_credited_to_fcl(folder):
 
 
 def test_the_paper_contradicts_its_own_sentence_where_f_is_eight():
-    paper = Printed(fake.ROOT / "experiments" / "paper.yml")
+    paper = Printed()
     told = {claim.id: verdicts.printed(claim, paper)[0] for claim in claims.load_claims()}
     assert told["fcl-steadier-everywhere"] == "yes" and told["fcl-more-accurate-for-each-f"] == "no"
     assert told["hunting-rarer"] == "–" and told["l2a-fcl-steadier"] == "–"
@@ -241,12 +241,3 @@ def test_exploratory_runs_are_shown_and_do_not_decide(folder, monkeypatch):
     (result,) = judge(folder, {})
     assert (result["verdict"], result["would_be"], result["evidence"]) == ("inconclusive", "supported", "exploratory")
     assert "trained before the claim was written down" in result["reason"]
-
-
-def test_a_control_that_is_a_number_or_a_multiple_is_named():
-    bars = {claim.id: verdicts._bar(claim) for claim in claims.load_claims() if claim.pairs}
-    assert {name: bar for name, bar in bars.items() if bar} == {
-        "near-errs-far": "against 0",
-        "hunting-nearly-gone": "against 0.1 x the control",
-        "wrong-at-truth-suffices": "against 0.5",
-    }

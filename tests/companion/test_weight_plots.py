@@ -8,9 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.text import Text
+from test_plots import assert_readable
 
-from companion.report import plots, weight_plots
+from companion.report import weight_plots
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +48,7 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_text_is_readable_and_inside_the_figure(name):
-    figure = FIGURES[name]()
-    figure.canvas.draw()
-    assert figure.get_figwidth() == plots.PAGE
-    assert all(text.get_fontsize() >= 7 for text in figure.findobj(Text) if text.get_text())
-    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert drawn.x0 >= 0 and drawn.y0 >= 0 and drawn.x1 <= width and drawn.y1 <= height
+    assert_readable(FIGURES[name]())
 
 
 def test_maps_hold_every_cell_at_its_place_and_frame_two():

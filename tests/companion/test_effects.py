@@ -1,4 +1,4 @@
-"""Arms: what is measured on stored runs with known predictions, and how effects are put together."""
+"""Effects: what is measured on the arms of claims, on stored runs with known predictions, and how it is put together."""
 
 import made_claims
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from made_claims import LABELS, judge, swinging, write, write_seeds
 
 from companion import weights
-from companion.claims.arms import Stored, _effect
+from companion.claims.effects import Stored, _effect
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def test_arms_take_their_stacks_starts_and_factors(folder):
     source = Stored(folder)
 
     def measure(metric, arm, seed=0, starts="all"):
-        return source.measure(metric, {"method": "fcl"} | arm, "D1", seed, starts, (0, 1, 2))
+        return source.measure(metric, {"method": "fcl", "setting": "D1"} | arm, seed, starts, (0, 1, 2))
 
     near = source.categories == "near"
     argmax = swinging(1)
@@ -29,8 +29,8 @@ def test_arms_take_their_stacks_starts_and_factors(folder):
     assert measure("signed_error", {}, starts="common") == pytest.approx(-4 / 45)
     assert measure("mae", {"readout": "expected"}) == 4
     assert np.isnan(measure("mae", {"stacks": "right_at_truth"})) and measure("mae", {"stacks": "wrong_at_truth"}) == 4
-    # The two stacks (a tenth of 18) with the largest spread in the other seeds: those that err by one more in both.
-    assert source._stacks({"method": "fcl", "stacks": "hardest"}, "D1", 0, "all", (0, 1, 2)).nonzero()[0].tolist() == [0, 1]
+    # Two stacks, a tenth of 18, with the largest spread in seeds 0 and 1: the first, which errs by one more, and the next.
+    assert measure("mae", {"stacks": "hardest"}, seed=2) == 5
     assert measure("cycles", {}) + measure("settles_right", {}) + measure("settles_wrong", {}) == pytest.approx(1)
 
 
@@ -47,8 +47,10 @@ def test_pairs_settings_wins_and_differences_of_differences(folder):
         "beyond": {"treatment": {"setting": "D3", "method": "fcl"}, "control": {"setting": "D1", "method": "fcl"}},
         "tests": {"mae": ["lower", "gain"]},
     }
-    pooled, apart, wins, beyond = judge(
-        folder, settings, settings | {"each": ["setting"]}, settings | {"tests": {"wins": ["higher", "frequent"]}}, own
+    bar = {"control": {"value": 0.5}, "tests": {"cycles": ["higher", "any_share"]}}
+    apart = settings | {"each": ["setting"]}
+    pooled, apart, wins, beyond, bar = judge(
+        folder, settings, apart, settings | {"tests": {"wins": ["higher", "frequent"]}}, own, bar
     )
     gain = np.log(4 / 4.5)
     assert pooled["tests"][0]["n"] == 6 and pooled["tests"][0]["effect"] == pytest.approx(gain / 2)
@@ -56,6 +58,7 @@ def test_pairs_settings_wins_and_differences_of_differences(folder):
     assert apart["verdict"] == "contradicted"  # nothing happens in D1
     assert wins["tests"][0]["n"] == 3 and wins["tests"][0]["effect"] == pytest.approx(0.25)  # I1 won, D1 tied
     assert beyond["tests"][0]["effect"] == pytest.approx(0) and beyond["tests"][0]["n"] == 3
+    assert bar["tests"][0]["effect"] in (0.5, -0.5) and bar["tests"][0]["of"] == "against 0.5"
 
 
 def test_frontiers_are_read_at_the_middle_of_what_both_reach():
@@ -76,4 +79,4 @@ def test_a_method_of_a_model_with_few_chosen_weights_is_found(folder, monkeypatc
     write_seeds(folder)
     few, read = {"laptop": {"afpe": {"D1": {"fcl": "msd4+kld4"}}}}, weights.read_data
     monkeypatch.setattr(weights, "read_data", lambda name: few if name == "weights.yml" else read(name))
-    assert Stored(folder).runs({"method": "fcl"}, "D1")
+    assert Stored(folder).runs({"method": "fcl", "setting": "D1"})

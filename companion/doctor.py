@@ -23,7 +23,7 @@ REINSTALL = "Install anew: rm -r .venv && make doctor (with conda: conda env upd
 
 @dataclass(frozen=True)
 class Machine:
-    """What was found; a gigabyte is 10^9 bytes."""
+    """The machine as it is; a gigabyte is 10^9 bytes."""
 
     python: tuple[int, int, int]
     system: str  # platform.system(): "Linux", "Darwin"
@@ -52,39 +52,39 @@ class Problem:
 
 def problems(machine: Machine) -> list[Problem]:
     """Everything about `machine` that stands in the project's way, the fatal things first."""
-    found = []
+    wrong = []
     python = interpreter.problem(machine.python, True, True, machine.system, machine.processor)
     if python:
-        found.append(Problem(python, REINSTALL, fatal=True))
+        wrong.append(Problem(python, REINSTALL, fatal=True))
     if machine.torch is None:
-        found.append(Problem("torch can't be imported.", REINSTALL, fatal=True))
+        wrong.append(Problem("torch can't be imported.", REINSTALL, fatal=True))
     if machine.missing:
-        found.append(Problem(f"Not installed: {_some(machine.missing)}.", REINSTALL, fatal=True))
+        wrong.append(Problem(f"Not installed: {_some(machine.missing)}.", REINSTALL, fatal=True))
     if not machine.writable:
-        found.append(Problem(f"{ROOT} can't be written to.", "Copy it to a place of yours.", fatal=True))
+        wrong.append(Problem(f"{ROOT} can't be written to.", "Copy it to a place of yours.", fatal=True))
     if machine.disk_gb < 1:
-        found.append(Problem(f"The disk is full: {machine.disk_gb:.1f} GB free.", "Make room.", fatal=True))
+        wrong.append(Problem(f"The disk is full: {machine.disk_gb:.1f} GB free.", "Make room.", fatal=True))
     elif machine.disk_gb < DISK_GB:
         words = f"{machine.disk_gb:.1f} GB of disk are free; `make figures` can take {DISK_GB:.0f} GB."
-        found.append(Problem(words, "Make room, or take PROFILE=smoke. Old runs lie in runs/ and data/."))
+        wrong.append(Problem(words, "Make room, or take PROFILE=smoke. Old runs lie in runs/ and data/."))
     if machine.memory_gb < MEMORY_GB:
         words = f"{machine.memory_gb:.1f} GB of memory; `make figures` can take {MEMORY_GB:.0f} GB."
-        found.append(Problem(words, "Train one network at a time: make figures CORES=1"))
+        wrong.append(Problem(words, "Train one network at a time: make figures CORES=1"))
     if machine.different:
-        found.append(Problem(f"Other versions than the pinned ones: {_some(machine.different)}.", REINSTALL))
+        wrong.append(Problem(f"Other versions than the pinned ones: {_some(machine.different)}.", REINSTALL))
     if machine.cards and machine.torch and not machine.cuda:
         words = f"There is a GPU ({_some(machine.cards)}), but torch {machine.torch} is a CPU build."
-        found.append(Problem(words, "Install the CUDA build: rm -r .venv && make doctor TORCH=cuda"))
+        wrong.append(Problem(words, "Install the CUDA build: rm -r .venv && make doctor TORCH=cuda"))
     elif machine.cards and machine.torch and not machine.gpus:
         words = f"There is a GPU ({_some(machine.cards)}), but torch's CUDA {machine.cuda} can't use it."
-        found.append(Problem(words, "Update the NVIDIA driver; see that CUDA_VISIBLE_DEVICES isn't empty."))
+        wrong.append(Problem(words, "Update the NVIDIA driver; see that CUDA_VISIBLE_DEVICES isn't empty."))
     if not machine.git:
-        found.append(Problem("git isn't here, so runs can't record their commit.", "Install git."))
-    return sorted(found, key=lambda problem: not problem.fatal)
+        wrong.append(Problem("git isn't here, so runs can't record their commit.", "Install git."))
+    return sorted(wrong, key=lambda problem: not problem.fatal)
 
 
 def report(machine: Machine) -> str:
-    """What was found, line by line, then each problem with its remedy."""
+    """The machine, line by line, then each problem with its remedy."""
     if machine.torch is None:
         torch = "can't be imported"
     else:

@@ -35,16 +35,16 @@ def _assigned(source: str) -> dict[str, str | None]:
         statements = ast.parse(source).body
     except SyntaxError:  # a cell with magics
         return {}
-    found: dict[str, str | None] = {}
+    annotations: dict[str, str | None] = {}
     for statement in statements:
         match statement:
             case ast.AnnAssign(target=ast.Name(id=name), annotation=ast.Name(id=annotation), value=ast.expr()):
-                found[name] = annotation
+                annotations[name] = annotation
             case ast.Assign(targets=[ast.Name(id=name)]):
-                found[name] = None
+                annotations[name] = None
             case _:
                 return {}
-    return found
+    return annotations
 
 
 def check_parameters(cells: Sequence[str], namespace: Mapping[str, Any]) -> None:

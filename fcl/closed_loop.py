@@ -90,8 +90,8 @@ def trajectories(predictions: ArrayLike, labels: ArrayLike) -> dict[str, np.ndar
     final = looks[..., turns + 1 :]  # every lens is at rest or in its cycle, and goes round once
     once = (final == final[..., :1]).cumsum(-1, dtype=np.int16) == 1  # a fixed point is a cycle of length 1
     error = np.abs(final - np.asarray(labels, np.int16)[:, None, None])
-    found = measure(looks[..., : turns + 1], (error * once).sum(-1) / once.sum(-1))
-    return found | {"span": np.where(found["cycles"], np.ptp(final, axis=-1), np.nan)}
+    outcome = measure(looks[..., : turns + 1], (error * once).sum(-1) / once.sum(-1))
+    return outcome | {"span": np.where(outcome["cycles"], np.ptp(final, axis=-1), np.nan)}
 
 
 def _turns(k: np.ndarray) -> int:
@@ -147,13 +147,13 @@ def sweep_travel(labels: ArrayLike, frames: int, increasing: bool = True) -> np.
     return np.where((end >= 0) & (end < N), travel, np.nan)
 
 
-def means(found: dict[str, np.ndarray], start: int | None = None) -> dict[str, float]:
+def means(outcome: dict[str, np.ndarray], start: int | None = None) -> dict[str, float]:
     """Means over all stacks and starts, or over one start alone (0: where phones begin).
 
     The first four of `trajectories` become shares. moves and travel are means over the trajectories that come to rest; NaN
     if none does.
     """
-    chosen = {name: values if start is None else values[:, start] for name, values in found.items()}
+    chosen = {name: values if start is None else values[:, start] for name, values in outcome.items()}
     numbers = {name: values[~np.isnan(values)] for name, values in chosen.items()}
     return {name: float(values.mean()) if values.size else float("nan") for name, values in numbers.items()}
 

@@ -69,8 +69,8 @@ def fresh_trajectories(
         for name, model in models.items():
             generator = torch_generator(seed, "fresh noise", number)
             looks[name].append(look_again(model, scene, light, generator))
-    found = {}
+    outcomes = {}
     for name, parts in looks.items():
         stacked = np.stack(parts)
-        found[name] = measure(stacked, np.abs(stacked[..., -1] - np.array(labels)[:, None]))
-    return found
+        outcomes[name] = measure(stacked, np.abs(stacked[..., -1] - np.array(labels)[:, None]))
+    return outcomes

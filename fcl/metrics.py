@@ -86,8 +86,8 @@ def bias_and_variance(predictions: ArrayLike, labels: ArrayLike) -> tuple[np.nda
     consistency loss lowers the second; whether it pays with the first is the question. predictions (stacks, starts) and
     labels (stacks,) are integers.
     """
-    found = errors(predictions, labels)
-    return found.mean(axis=1) ** 2, found.var(axis=1)
+    signed = errors(predictions, labels)
+    return signed.mean(axis=1) ** 2, signed.var(axis=1)
 
 
 def errors(predictions: ArrayLike, labels: ArrayLike) -> np.ndarray:

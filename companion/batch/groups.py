@@ -52,11 +52,11 @@ def load_stacks(profile: str, config: Config, split: str) -> FocalStacks:
     """The stacks of one split of a profile. ValueError when they are missing, or too few or too small."""
     folder = stacks_folder(profile, config.data, split)
     stacks = FocalStacks.load(folder)
-    found = (len(stacks), stacks.slices.shape[-1])
+    stored = (len(stacks), stacks.slices.shape[-1])
     asked = (read_profile(profile, config.model, config.data)[f"{split}_stacks"], config.patch)
-    if found != asked:
+    if stored != asked:
         raise ValueError(
-            f"{folder} holds {found[0]} stacks of {found[1]} px and profile {profile} asks for {asked[0]} of "
+            f"{folder} holds {stored[0]} stacks of {stored[1]} px and profile {profile} asks for {asked[0]} of "
             f"{asked[1]} px: remove that folder and run `make figures PROFILE={profile}`"
         )
     return stacks

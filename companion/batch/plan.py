@@ -135,7 +135,7 @@ def make(
     wanted, drawing = tuple(read_seeds(seeds)), target in ("figures", "all-figures", "render")
     tells = target in ("render", "claims")
     source = source or ("results" if tells else "runs")
-    found = {} if tells else jobs(target, profile, wanted, str(settings or "").split(), data, str(model or ""))
+    trainings = {} if tells else jobs(target, profile, wanted, str(settings or "").split(), data, str(model or ""))
     notebooks = {}
     if drawing:
         folder = output_folder(profile, source, data)
@@ -143,10 +143,10 @@ def make(
         sections = section_notebooks(project_root() / "notebooks", data, profile, source)
         names = FIGURES if target == "figures" else [path.stem for path in sections]
         notebooks = {f"{place}/{name}.ipynb": name for name in names}
-    goals = ["weights"] if target == "weights" else list(notebooks or found)
-    if target == "claims" or (target, data) == ("render", "simulated"):
+    goals = ["weights"] if target == "weights" else list(notebooks or trainings)
+    if target == "claims" or (target, profile, data, source) == ("render", "laptop", "simulated", "results"):
         goals.append(f"runs/rendering/{source}-{profile}-claims.txt")
-    return Plan(target, profile, data, source, wanted, settings or "", model or "", found, notebooks, goals)
+    return Plan(target, profile, data, source, wanted, settings or "", model or "", trainings, notebooks, goals)
 
 
 def code_digest() -> str:
@@ -191,20 +191,20 @@ def jobs(
         spent = sorted({seed for _, seed in planned} & set(selections[0]["seeds"]))
         if spent:
             raise ValueError(f"seeds {spent} chose the weights and must not be reported: take others")
-    found: dict[str, Job] = {}
+    trainings: dict[str, Job] = {}
     for plan, seed in planned:
         for config, methods in groups(plan, profile, seed):
             if settings and config.setting not in settings or model and config.model != model:
                 continue
             job = _job(config, profile, methods, plan.get("split", "test"))
-            if job.page in found:  # two experiments share a group: its one notebook makes the runs of both
-                both = [*found[job.page].weights, *job.weights]
+            if job.page in trainings:  # two experiments share a group: its one notebook makes the runs of both
+                both = [*trainings[job.page].weights, *job.weights]
                 job = _job(config, profile, list(dict.fromkeys(both)), job.parameters["split"])
-            found[job.page] = job
-    if not found:
+            trainings[job.page] = job
+    if not trainings:
         asked = " ".join(filter(None, ["of", model, *settings])) + " " if model or settings else ""
         raise ValueError(f"{target} has no runs {asked}in profile {profile}")
-    return dict(sorted(found.items(), key=lambda entry: -entry[1].cost))
+    return dict(sorted(trainings.items(), key=lambda entry: -entry[1].cost))
 
 
 def _job(config: Config, profile: str, methods: Sequence[str], split: str) -> Job:

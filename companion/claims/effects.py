@@ -1,13 +1,14 @@
 """From a claim's arms to the effect of each unit. The head of experiments/claims.yml defines every word used here.
 
-Numbers come from a source: `Stored`, runs on disk, or `Printed`, the paper's own tables, which are read as one run of one
-seed. A source has `runs(arm)`, seed -> run, and `measure(metric, arm, seed, starts, seeds)`, one number, NaN where it isn't
-defined. Its arms name their setting. Shapes as in fcl.metrics.
+Numbers come from a source: `Stored`, runs on disk, or `Printed`, the paper's own tables, read as one run of one seed. It has
+`runs(arm)`, seed -> run, and `measure(metric, arm, seed, starts, seeds)`, one number, NaN where it isn't defined. Arms given
+to it name their setting. Shapes as in fcl.metrics.
 """
 
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
@@ -39,7 +40,8 @@ class Stored:
 
     def __init__(self, folder: Path):
         self.profile = folder.parent.name
-        self.labels, self.categories, _ = test_labels(folder)
+        labels, self.categories, _ = test_labels(folder)
+        self.labels = labels.astype(np.int64)
         self.records = {f"{path.parent.name}/{path.stem}": load_record(path) for path in run_records(folder)}
         self._seeds: dict[Any, dict[int, str]] = defaultdict(dict)  # what runs share -> seed -> run
         for run, record in self.records.items():
@@ -52,13 +54,9 @@ class Stored:
         """Seed -> run, "<group>/<run>", of a plain arm. None for a method whose weights aren't chosen yet."""
         key = tuple((name, arm[name]) for name in (*OF_CONFIG, "method", "weights") if name in arm)
         if key not in self._memo:
-            wanted, method = config(arm, self.profile), arm.get("method", "baseline")
-            try:
-                weights = (
-                    arm.get("weights") or chosen_weights(self.profile, wanted.model, wanted.setting, [method])[method].name
-                )
-            except ValueError:
-                weights = None
+            wanted, method, weights = config(arm, self.profile), arm.get("method", "baseline"), arm.get("weights")
+            with suppress(ValueError):
+                weights = weights or chosen_weights(self.profile, wanted.model, wanted.setting, [method])[method].name
             self._memo[key] = self._seeds.get(_shared(asdict(wanted), weights), {})
         return self._memo[key]
 
@@ -68,7 +66,7 @@ class Stored:
         Raises ValueError for what isn't stored: another readout of several frames, their entropy at some starts.
         """
         run = self.runs(arm)[seed]
-        key = run, metric, starts, *(arm.get(name) for name in ("readout", "stacks")), tuple(seeds)
+        key = run, metric, starts, arm.get("readout"), arm.get("stacks"), tuple(seeds)
         if key not in self._memo:
             count = COMMON_STARTS if starts == "common" else None
             self._memo[key] = self._measure(metric, arm, run, self._stacks(arm, seed, count, seeds), count)
@@ -76,7 +74,7 @@ class Stored:
 
     def _measure(self, metric: str, arm: Arm, run: str, stacks: np.ndarray, count: int | None) -> float:
         """The metric of one run on some stacks, (stacks,) bool, and on its first `count` starts."""
-        record, arrays, labels = self.records[run], self._arrays(run), self.labels[stacks].astype(np.int64)
+        record, arrays, labels = self.records[run], self._arrays(run), self.labels[stacks]
         if metric == "parameters":
             return _parameters(*(record["config"][name] for name in ("model", "setting", "backbone", "width")))
         if not stacks.any():
@@ -108,10 +106,8 @@ class Stored:
         if which == "all":
             return np.full(len(self.labels), True)
         if which in ("wrong_at_truth", "right_at_truth"):
-            misses = np.abs(
-                at_truth(self._predictions(arm, self.runs(arm)[seed]), self.labels) - self.labels.astype(np.int64)
-            )
-            return (misses > 1) == (which == "wrong_at_truth")
+            answers = at_truth(self._predictions(arm, self.runs(arm)[seed]), self.labels)
+            return (np.abs(answers - self.labels) > 1) == (which == "wrong_at_truth")
         if which != "hardest":
             return self.categories == which
         hardest, runs = np.full(len(self.labels), False), self.runs(_choosing(arm))
@@ -124,8 +120,6 @@ class Stored:
 
 class Printed:
     """The paper's Tables A, B and C (experiments/paper.yml): all starts and all stacks, whatever a claim asks for."""
-
-    profile = "paper"
 
     def __init__(self):
         self.cells: dict[tuple[str, int, str], dict[str, float]] = defaultdict(dict)

@@ -52,11 +52,9 @@ def amount(metric: str, value: float | None, sign: str = "+") -> str:
 
 
 def _number(metric: str, value: float, sign: str = "+") -> str:
-    match METRICS[metric]:
-        case "relative":
-            return f"{100 * math.expm1(value):{sign}.1f}"
-        case "share":
-            return f"{100 * value:{sign}.1f}"
+    unit = METRICS[metric]
+    if unit in ("relative", "share"):
+        return f"{100 * (math.expm1(value) if unit == 'relative' else value):{sign}.1f}"
     return f"{value:{sign}.3f}"
 
 

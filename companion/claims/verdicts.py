@@ -68,17 +68,12 @@ def run_tests(claim: Claim, source: Stored | Printed, seeds: Sequence[Any], abov
             spoilt = next(iter(group.runs[~np.isfinite(group.effect)]), None)
             several = spoilt is None and len(values) > 1
             mean, half = interval(values) if spoilt is None else (math.nan, math.nan)
-            p = math.nan, math.nan
-            if several or spoilt is None and above is not p_above:
-                p = p_values(values, direction, *limits(metric, margin), above)
-            test = {
-                "metric": metric,
-                "of": " ".join(_label(claim, name, value) for name, value in zip(by, key)) or _bar(claim),
-                **{"direction": direction, "margin": margin, "n": len(values), "spoilt": spoilt},
-                **{"effect": mean, "low": mean - half, "high": mean + half},
-                "detectable": detectable(values) if several else math.nan,
-                **dict(zip(("p_support", "p_contradiction"), p)),
-            }
+            judged = several or spoilt is None and above is not p_above
+            p = p_values(values, direction, *limits(metric, margin), above) if judged else (math.nan, math.nan)
+            of = " ".join(_label(claim, name, value) for name, value in zip(by, key)) or _bar(claim)
+            test = {"metric": metric, "of": of, "direction": direction, "margin": margin, "n": len(values), "spoilt": spoilt}
+            test |= {"effect": mean, "low": mean - half, "high": mean + half}
+            test |= {"detectable": detectable(values) if several else math.nan, "p_support": p[0], "p_contradiction": p[1]}
             tests.append(test)
     return tests
 
@@ -159,17 +154,15 @@ def judge(claim: Claim, sources: Mapping[str, Stored], paper: Printed, ledger: P
     return result
 
 
-def judge_all(
-    claims: Sequence[Claim], sources: Mapping[str, Stored], paper: Printed, ledger: Path | None = None
-) -> list[dict[str, Any]]:
-    """The ledger: a mapping for each claim, in order.
+def judge_all(claims: Sequence[Claim], sources: Mapping[str, Stored], paper: Printed, ledger: Path) -> list[dict[str, Any]]:
+    """The ledger: a mapping for each claim, in order. ledger: the file that holds the claims.
 
     verdict, reason; evidence: confirmatory, unchecked (as `standing`), partial (too few seeds), exploratory, or empty;
     would_be: what seeds that can't decide would say, without Holm; paper: `printed`; seeds: those behind the numbers;
     later_seeds: complete too, too late to decide; tests: `run_tests`, with the paper's effect and, of all seeds together,
     effect_with_later; runs; p_support, p_contradiction: of primary claims, after Holm, both 1 where nothing was decided.
     """
-    results = [judge(claim, sources, paper, ledger or project_root() / LEDGER) for claim in claims]
+    results = [judge(claim, sources, paper, ledger) for claim in claims]
     primary = [result for result in results if result["primary"]]
     for name, verdict in (("p_support", SUPPORTED), ("p_contradiction", CONTRADICTED)):
         adjusted = holm([_p_of_claim(result, name) for result in primary])
@@ -192,16 +185,12 @@ def _label(claim: Claim, name: str, value: Any) -> str:
     """A setting; or what tells one pair from the others."""
     if name == "setting":
         return value
-    treatment, control = (
-        [
-            SPOKEN.get(key, "{}").format(entry)
-            for key, entry in arm.items()
-            if len({str(pair[side].get(key)) for pair in claim.pairs}) > 1
-        ]
-        for side, arm in enumerate(claim.pairs[value])
-    )
-    only_control = [word for word in control if word not in treatment]
-    return " ".join(treatment + ["against"] * bool(only_control) + only_control)
+    words: tuple[list[str], list[str]] = [], []
+    for side, arm in enumerate(claim.pairs[value]):
+        differing = [name for name in arm if len({str(pair[side].get(name)) for pair in claim.pairs}) > 1]
+        words[side].extend(SPOKEN.get(name, "{}").format(arm[name]) for name in differing)
+    control = [word for word in words[1] if word not in words[0]]
+    return " ".join(words[0] + ["against"] * bool(control) + control)
 
 
 def _bar(claim: Claim) -> str:

@@ -37,7 +37,7 @@ def intervals(rows: pd.DataFrame, by: Sequence[str], columns: Iterable[str]) -> 
 def summarise(rows: pd.DataFrame, within: Sequence[str] = ("setting",)) -> pd.DataFrame:
     """Mean over seeds of each metric and `<metric>_half`, a row for each method and value of the columns `within`.
 
-    `seeds` counts the runs; those columns of CARRIED that the rows have are kept.
+    `seeds` counts the runs. The columns of CARRIED are kept.
     """
     keys = [*within, "method"]
     kept = dict.fromkeys([*(name for name in CARRIED if name in rows), *keys])
@@ -94,18 +94,17 @@ def count_lower(changed: pd.DataFrame, paper_changed: pd.DataFrame) -> pd.DataFr
 def rank_correlation(comparison: pd.DataFrame) -> pd.Series:
     """Spearman's rank correlation of our changes with the paper's, from `compare`: one number per metric.
 
-    1 where both put all changes in the same order. NaN for metrics that the paper doesn't print, and for fewer than three
-    changes.
+    NaN for metrics that the paper doesn't print, and for fewer than three changes.
     """
     pairs = {name: comparison[[metric, f"{metric}_paper"]].dropna() for metric, name in METRICS.items()}
     return pd.Series({name: of.rank().corr().iloc[0, 1] if len(of) > 2 else np.nan for name, of in pairs.items()})
 
 
 def seed_noise(rows: pd.DataFrame) -> pd.Series:
-    """How much a metric moves when only the seed changes: the noise floor below which a change says nothing.
+    """Scatter of a metric when only the seed changes, below which a change says nothing; NaN for one seed.
 
-    The sample standard deviation over seeds of the baseline, root mean square over settings, in focal indices; NaN for one
-    seed. A difference of two runs with unlike seeds scatters sqrt(2) times as much, one with a common trunk less.
+    The sample standard deviation over seeds of the baseline, root mean square over settings, in focal indices. A difference
+    of two runs with unlike seeds scatters sqrt(2) times as much, one with a common trunk less.
     """
     baseline = rows[rows.method == "baseline"].drop_duplicates("run")
     return np.sqrt(baseline.groupby(["model", "setting", "F"])[list(METRICS)].var(ddof=1).mean())
@@ -115,8 +114,8 @@ def pooled(changed: pd.DataFrame) -> dict[str, Any]:
     """`changes` of several pairs (setting, seed) as one, on the scale of the claims: the geometric mean.
 
     100 (exp(mean of log(1 + change / 100)) - 1), its 95 % interval by Student's t on the logarithms. `pairs` counts them; of
-    each metric the mean, and `<metric>_shown`, the mean with both ends of the interval as text. One pair has no interval; no
-    pair, and a ratio that is 0 or no number, leave NaN and a dash.
+    each metric the mean, and `<metric>_shown`, with both ends of the interval as text. One pair has no interval; no pair,
+    and a ratio that is 0 or no number, leave NaN and a dash.
     """
     pool: dict[str, Any] = {"pairs": len(changed)}
     for metric in METRICS:
@@ -138,11 +137,9 @@ def plus_minus(value: float, half: float, digits: int, sign: str = "") -> str:
 def over_seeds(rows: pd.DataFrame, by: Sequence[str], digits: Mapping[str, int]) -> pd.DataFrame:
     """`intervals` as texts: '1.76 ± 0.02', or '1.76' for one seed. digits: column -> decimals."""
     table = intervals(rows, by, digits)
-    texts = {
-        name: [plus_minus(mean, half, places) for mean, half in zip(table[name], table[f"{name}_half"])]
-        for name, places in digits.items()
-    }
-    return pd.DataFrame(texts, index=table.index)
+    for name, places in digits.items():
+        table[name] = [plus_minus(mean, half, places) for mean, half in zip(table[name], table[f"{name}_half"])]
+    return table[list(digits)]
 
 
 def in_words(change: Any, unit: str = "%") -> str:

@@ -11,10 +11,10 @@ PLAN = plan.make(**{name: value for name, value in config.items() if name != "gp
 CODE = plan.code_digest()
 
 
-def tell(name):
+def tell(name, then=""):
     """End of a job's command: it says to a person that it is done, or its last words; everything else is in its log."""
     failed = "echo '! failed: " + name + " ({log})' >&2; tail -n 3 {log:q} | sed 's/^/!   /' >&2; exit 1"
-    return " > {log:q} 2>&1 && echo '> done: " + name + "' >&2 || {{ " + failed + "; }}"
+    return " > {log:q} 2>&1 " + then + "&& echo '> done: " + name + "' >&2 || {{ " + failed + "; }}"
 
 
 rule all:
@@ -120,5 +120,5 @@ rule claims:
         stored=PLAN.stored,
         code=CODE,
     shell:
-        "{sys.executable:q} -m companion.claims --profile {wildcards.profile} --source {wildcards.source} > {output:q} 2> {log:q}"
-        " || {{ sed 's/^/! /' {log:q} >&2; exit 1; }}"
+        "{sys.executable:q} -m companion.claims --profile {wildcards.profile} --source {wildcards.source}"
+        + tell("the claims of {wildcards.source}", then="&& cp {log:q} {output:q} ")

@@ -83,7 +83,7 @@ rule weights:
         "runs/weights.log",
     shell:
         "{sys.executable:q} -m companion.batch.selection --profile {PLAN.profile} --data {PLAN.data}"
-        " --settings {PLAN.settings:q} --model {PLAN.model:q} > {log:q} 2>&1 && sed 's/^/> /' {log:q} >&2"
+        " --settings={PLAN.settings:q} --model={PLAN.model:q} > {log:q} 2>&1 && sed 's/^/> /' {log:q} >&2"
         " || {{ sed 's/^/! /' {log:q} >&2; exit 1; }}"
 
 

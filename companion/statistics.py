@@ -93,8 +93,8 @@ def _two_or_more(values: ArrayLike) -> np.ndarray:
 def holm(p_values: ArrayLike) -> np.ndarray:
     """Holm's step-down procedure: adjusted p values (m,), of which those at most alpha pass at family-wise level alpha.
 
-    With p_(1) <= ... <= p_(m), adjusted p_(k) = max over j <= k of (m - j + 1) p_(j), at most 1.
-    Holm, Scandinavian Journal of Statistics 6, 1979.
+    With p_(1) <= ... <= p_(m), adjusted p_(k) = max over j <= k of (m - j + 1) p_(j), at most 1. Holm, Scandinavian Journal
+    of Statistics 6, 1979.
 
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
@@ -113,9 +113,9 @@ def sign_ambiguity_floor(labels: ArrayLike | None = None) -> float:
 
         floor = mean over s of the sum over d > 0 of 2 d min(p(s - d), p(s + d))
 
-    Without labels, p is uniform and the floor 9800 / 49^2 = 4.08. With labels (stacks,) int, it is estimated for stacks
-    like these: for each stack, the likelier label is the one more frequent among the other stacks (counting its own label
-    too would look like knowledge of the side). Starts are uniform. Raises ValueError for labels that are no focal indices.
+    Without labels, p is uniform and the floor 9800 / 49^2 = 4.08. With labels (stacks,) int, it is estimated for stacks like
+    these: for each stack, the likelier label is the one more frequent among the other stacks (counting its own label too
+    would look like knowledge of the side). Starts are uniform. Raises ValueError for labels that are no focal indices.
 
     >>> round(sign_ambiguity_floor(), 2)
     4.08

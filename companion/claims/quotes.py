@@ -4,9 +4,9 @@
     <!-- quote table_a.csv setting=D1 method=fcl: mae .2f -->2.31<!-- end -->
     <!-- quote claims -->the verdicts, as a block<!-- end -->
 
-show only what stands between the two comments: of the row of that CSV file in figures/ where the columns have these
-values (in quotes, those with spaces), the value in the column named last, in a Python format where one is given. `refresh`
-writes it anew (`make claims`), and a test compares.
+show only what stands between the two comments: of the row of that CSV file in figures/ where the columns have these values
+(in quotes, those with spaces), the value in the column named last, in a Python format where one is given. `refresh` writes
+it anew (`make claims`), and a test compares.
 """
 
 import json

@@ -102,8 +102,8 @@ def corner_rows(curves: Mapping[str, np.ndarray], labels: np.ndarray, among: np.
     """Rows of Figures C to F, by rule: a column each for input, outputs and ground truth, a row per stack.
 
     curves: title -> predictions (stacks, starts); the first is the baseline; among (stacks,) bool: the category. The stacks
-    are those at TYPICAL_TO_STRIKING of the baseline's mean error over starts. The input of each is the first start, of
-    those that all curves have, at which the baseline's error is nearest to that mean.
+    are those at TYPICAL_TO_STRIKING of the baseline's mean error over starts. The input of each is the first start, of those
+    that all curves have, at which the baseline's error is nearest to that mean.
     """
     starts = min(curve.shape[1] for curve in curves.values())
     sizes = np.abs(errors(next(iter(curves.values())), labels))[:, :starts]

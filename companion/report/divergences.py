@@ -1,8 +1,8 @@
 """Jeffreys against Jensen-Shannon on trained networks: the argument of supplement B, put to stored runs.
 
 The supplement supposes that JSD, whose average of two distributions is smoother than either, leads to smoother answers and
-so to worse ones. Near agreement JSD is an eighth of Jeffreys' divergence: one weight for both compares two strengths.
-Here the two meet at equal weight, at matched pull (JSD with 8 times the weight) and at equal MSD*.
+so to worse ones. Near agreement JSD is an eighth of Jeffreys' divergence: one weight for both compares two strengths. Here
+the two meet at equal weight, at matched pull (JSD with 8 times the weight) and at equal MSD*.
 
 Every difference is JSD minus Jeffreys, seed by seed; entropy is in nats, the metrics are in focal indices.
 """

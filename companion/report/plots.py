@@ -67,8 +67,8 @@ def figure_a(
     """Figures A and B: four metrics against the number of frames, dual pixel above one channel.
 
     summary: `companion.report.tables.summarise`, a curve per method; the band is its 95 % interval, absent for one seed.
-    floors (name of a distribution of labels -> focal indices; one or two) are lines in the one-channel MAE panel: the
-    best that one frame can do if the blur is symmetric and labels are distributed like that
+    floors (name of a distribution of labels -> focal indices; one or two) are lines in the one-channel MAE panel: the best
+    that one frame can do if the blur is symmetric and labels are distributed like that
     (`companion.statistics.sign_ambiguity_floor`). noise: sensor ("D", "I") -> `companion.report.tables.seed_noise`, a bar of
     twice that length in each panel. names: what each method is called. paper: `summarise` of the paper's Table A, drawn in a
     row of its own below each of ours. Every panel has its own scale: its curves compare with the paper's by shape and order.

@@ -205,7 +205,7 @@ def pip_log(tmp_path):
     program(
         tmp_path / "python",
         f"""case "$*" in
-            "-m venv --clear "*) rm -rf "$4"; mkdir -p "$4/bin"; cp {tmp_path}/python "$4/bin/python" ;;
+            "-m venv "*) mkdir -p "$3/bin"; cp {tmp_path}/python "$3/bin/python" ;;
             "-m pip "*) echo "$*" >> {log}; test ! -e {tmp_path}/broken ;;
             "-c "*) echo "{tmp_path}" ;;
         esac""",
@@ -310,8 +310,7 @@ def test_somebody_elses_environment_is_left_alone(tmp_path):
     theirs = tmp_path / "venv" / "theirs.txt"
     theirs.parent.mkdir()
     theirs.write_text("precious")
-    command = ["make", "environment", f"VENV={theirs.parent}", f"PYTHON={sys.executable}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = make("environment", f"VENV={theirs.parent}", f"PYTHON={sys.executable}")
     assert done.returncode and "was not made by this project" in done.stderr and theirs.read_text() == "precious"
 
 
@@ -324,5 +323,5 @@ def test_somebody_elses_environment_is_left_alone(tmp_path):
     ],
 )
 def test_a_variable_that_would_do_nothing_is_refused(arguments, complaint):
-    done = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True)
+    done = make("-n", *arguments)
     assert done.returncode and complaint in done.stderr

@@ -116,7 +116,7 @@ $(STAMP):
 	@command -v "$(PYTHON)" >/dev/null || { echo "There is no '$(PYTHON)' here. Name yours: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -I companion/interpreter.py
 	@echo "Installing the pinned packages into $(VENV), once: one to several minutes, torch ($(TORCH)) first."
-	@if [ -e "$(VENV)" ] && ! ls $(VENV)/.installed-* $(VENV)/.made-by-fcl >/dev/null 2>&1; then \
+	@if [ -e "$(VENV)" ] && [ ! -e "$(VENV)/.made-by-fcl" ] && ! ls $(VENV)/.installed-* >/dev/null 2>&1; then \
 	  echo "$(VENV) was not made by this project and is left as it is: move it away, or name another folder with VENV=" >&2; exit 1; fi
 	@if ls $(VENV)/.installed-* >/dev/null 2>&1; then rm -f $(VENV)/.installed-*; \
 	  else rm -rf "$(VENV)"; mkdir -p "$(VENV)"; touch "$(VENV)/.made-by-fcl"; "$(PYTHON)" -m venv "$(VENV)"; fi

@@ -1,67 +1,47 @@
 """Measure and print, line by line: `make bench`, or one section, as in `make bench BENCH=--stem`.
 
-Ratios are taken side by side within one call, for seconds differ between machines and with what else runs.
+Ratios are taken side by side within one call, as seconds differ between machines and with what else runs.
 """
 
 import argparse
+import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from benchmarks import batch, gpu, learnaf, measure, simulator, training
+from benchmarks import batch, gpu, simulator, training
 
 SECTIONS = {
-    "simulator": "a stack against a plain renderer (1 minute)",
-    "training": "steps against a plain loop (1 minute)",
-    "changes": "also what each change to the steps gave (3 minutes)",
-    "stem": "L2A's sparse stem against the dense one (half a minute)",
-    "learnaf": "reading photographs (half a minute)",
-    "smoke": "the smoke batch from nothing (2 minutes)",
-    "full": "one full-length training (2 minutes)",
-    "long": "also one ten times longer (15 minutes)",
-    "figures": "the laptop's figures from nothing (20 minutes)",
-    "gpu": "the paper profile on one GPU (5 minutes; none here: it stops)",
+    "simulator": (simulator.section, "what a focal stack costs (half a minute)"),
+    "training": (training.section, "steps against a plain loop (1 minute)"),
+    "stem": (training.stem_section, "L2A's sparse stem against the dense one (1 minute)"),
+    "smoke": (partial(batch.section, profile="smoke"), "the smoke batch from nothing (2 minutes)"),
+    "figures": (partial(batch.section, profile="laptop", mark="at most 1.15"), "the laptop's figures (20 minutes)"),
+    "gpu": (gpu.section, "the paper profile on one GPU (5 minutes)"),
 }
-USUAL = ("simulator", "training", "stem", "learnaf", "smoke")
-
-
-def sections(asked: set[str], folder: Path) -> Iterator[measure.Measurement]:
-    """The measurements of the sections asked for."""
-    if "simulator" in asked:
-        yield from simulator.measure()
-    if asked & {"training", "changes"}:
-        yield from training.measure(folder, "changes" in asked)
-    if "stem" in asked:
-        yield from training.measure_stem()
-    if "learnaf" in asked:
-        yield from learnaf.measure(folder)
-    if asked & {"full", "long"}:
-        yield from training.measure_long(folder, "long" in asked)
-    if "smoke" in asked:
-        yield from batch.measure(folder, "smoke", 2, None)
-    if "figures" in asked:
-        yield from batch.measure(folder, "laptop", 25, 1.15)
-    if "gpu" in asked:
-        yield from gpu.measure(folder)
+UNUSUAL = ("figures", "gpu")  # only when asked for
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
+    usual = [name for name in SECTIONS if name not in UNUSUAL]
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__.splitlines()[0], epilog=f"Without an option: {', '.join(USUAL)}."
+        prog="python -m benchmarks", description=__doc__.splitlines()[0], epilog=f"Without an option: {', '.join(usual)}."
     )
-    for name, words in SECTIONS.items():
+    for name, (_, words) in SECTIONS.items():
         parser.add_argument(f"--{name}", action="store_true", help=words)
     options = vars(parser.parse_args(arguments))
-    asked = {name for name in SECTIONS if options[name]} or set(USUAL)
-    if "gpu" in asked and not torch.cuda.is_available():
+    if options["gpu"] and not torch.cuda.is_available():
         parser.error("--gpu: there is no GPU that torch can use; `make doctor` says why")
-    print(measure.surroundings(), flush=True)
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, load average {load:.1f} before the start: above 0.3, rely on ratios of core-seconds")
     with tempfile.TemporaryDirectory(prefix="fcl-bench") as folder:
-        for measurement in sections(asked, Path(folder)):
-            print(measurement, flush=True)
+        for name in [name for name in SECTIONS if options[name]] or usual:
+            for measurement in SECTIONS[name][0](Path(folder)):
+                print(measurement, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,9 @@
-"""The same work as one writes it first: a renderer of spatial convolutions and an eager training loop.
-
-Nothing is slowed down on purpose: kernels are cached, files are memory-mapped, workers prepare the data.
-"""
+"""The training loop as one writes it first, eager, with nothing slowed down on purpose: workers prepare the data."""
 
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from fcl.config import Config
@@ -16,23 +11,6 @@ from fcl.losses import focal_consistency_loss, ordinal_loss
 from fcl.models import build_model
 from fcl.settings import N, parse_setting
 from fcl.stacks import FocalStacks
-
-
-def render_stack(layers: Tensor, kernels: list[list[Tensor]], patch: int) -> Tensor:
-    """(49, 2, patch, patch): the sum of all layers, each filtered with its kernel of each slice and view.
-
-    As published simulators of dual-pixel stacks do it, nothing is hidden behind a nearer layer. layers
-    (K, h, w): light, with a margin around the patch; kernels[k][layer] (2, s, s), s odd. Every filter is a sum over
-    pixels; a library that turns to Fourier transforms for large kernels (OpenCV's filter2D does) is far faster.
-    """
-    stack = torch.zeros(len(kernels), 2, patch, patch)
-    for k, of_slice in enumerate(kernels):
-        for layer, kernel in zip(layers, of_slice):
-            margins = [(size - patch - kernel.shape[-1] + 1) // 2 for size in layer.shape]
-            rows, columns = (slice(margin, margin + patch + kernel.shape[-1] - 1) for margin in margins)
-            for view in (0, 1):
-                stack[k, view] += functional.conv2d(layer[None, None, rows, columns], kernel[None, None, view])[0, 0]
-    return stack
 
 
 class SlicesOfScenes(Dataset):
@@ -45,13 +23,15 @@ class SlicesOfScenes(Dataset):
         return len(self.stacks)
 
     def __getitem__(self, scene: int) -> tuple[np.ndarray, ...]:
-        stacks, setting, count = self.stacks, self.setting, self.config.focal_indices
-        starts = np.random.choice(setting.starts, count, replace=False)
-        counts = stacks.slices[scene, starts[:, None] + np.arange(setting.frames)].astype(np.float32)
-        slices, position = (counts - stacks.black) / (stacks.white - stacks.black), stacks.positions[scene].copy()
+        count = self.config.focal_indices
+        starts = np.random.choice(self.setting.starts, count, replace=False)
+        slices, position = (
+            self.stacks.observe([scene] * count, starts, self.setting.frames),
+            self.stacks.positions[scene].copy(),
+        )
         if np.random.random() < 0.5:
-            slices, position[1] = slices[..., ::-1, :].copy(), -position[1]
-        return slices, starts, np.tile(position, (count, 1)), np.full(count, stacks.labels[scene])
+            slices, position[1] = slices.flip(-2), -position[1]
+        return slices, starts, np.tile(position, (count, 1)), np.full(count, self.stacks.labels[scene])
 
 
 def train(config: Config, stacks: FocalStacks, workers: int, device: str = "cpu") -> Iterator[float]:

@@ -46,11 +46,11 @@ def predict(
     results = Predictions(*(np.empty(len(scenes), kind) for kind in kinds))
     model.eval()
     for first in range(0, len(scenes), batch):
-        part = slice(first, first + batch)
+        samples = slice(first, first + batch)
         inputs = (
-            stacks.observe(scenes[part], starts[part], observed.frames),
-            torch.from_numpy(starts[part]),
-            torch.from_numpy(stacks.positions[scenes[part]]),
+            stacks.observe(scenes[samples], starts[samples], observed.frames),
+            torch.from_numpy(starts[samples]),
+            torch.from_numpy(stacks.positions[scenes[samples]]),
         )
         log_p = model(*(values.to(device) for values in inputs)).float().log_softmax(-1)  # (B, N)
         if not log_p.isfinite().all():
@@ -58,8 +58,8 @@ def predict(
         p = log_p.exp()
         median = (p.cumsum(-1) < 0.5).sum(-1)  # the first index that has half of the probability at or below it
         values = log_p.argmax(-1), (p * index).sum(-1), -(p * log_p).sum(-1), median
-        for array, found in zip(results, values, strict=True):
-            array[part] = found.cpu().numpy()
+        for array, tensor in zip(results, values, strict=True):
+            array[samples] = tensor.cpu().numpy()
         if progress is not None:
             progress(min(first + batch, len(scenes)), len(scenes))
     return Predictions(*(array.reshape(len(stacks), observed.starts) for array in results))

@@ -4,14 +4,13 @@ Shape legend: 49 focal indices, two views (left, right), H x W the patch; B samp
 scenes, F slices of one scene. Counts are sensor counts, uint16, as they left the camera; a network sees
 (count - black) / (white - black).
 
-On disk a container is a folder of plain `.npy` arrays, memory-mapped on reading, with `stacks.json` written
-last. Photographs have `crops.npz` in place of slices: where each patch lies in which capture (`fcl.crops`).
+On disk a container is a folder of plain `.npy` arrays and `stacks.json`, which describes them. Photographs have
+`crops.npz` in place of slices: where each patch lies in which capture (`fcl.crops`).
 """
 
 import hashlib
 import json
 import os
-import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +20,12 @@ import torch
 from torch import Tensor
 
 from fcl import crops
+from fcl.files import fingerprint, make_anew, reading, remove_made, require_made
 from fcl.settings import N
 
 BLACK, WHITE = 64.0, 1023.0  # counts of the simulated 10-bit sensor
 ARRAYS = ("slices", "labels", "positions", "categories", "depths")
 FILES = ("stacks.json", *(f"{name}.npy" for name in ARRAYS))
-CROPPED = ("stacks.json", crops.FILE, *(f"{name}.npy" for name in ARRAYS[1:4]))
 
 
 @dataclass(eq=False)
@@ -86,31 +85,41 @@ class FocalStacks:
         return counts.float().sub_(self.black).div_(self.white - self.black)
 
     @classmethod
-    def load(cls, folder: Path | str) -> "FocalStacks":
-        """Memory-map a container. Raises ValueError where it is missing or incomplete, with what makes it."""
-        folder = Path(folder)
-        cropped = (folder / crops.FILE).is_file()
-        if not all((folder / name).is_file() for name in (CROPPED if cropped else FILES)):
-            raise ValueError(
-                f"no (complete) focal stacks in {folder}: simulate them with "
-                f"`python -m fcl.simulator --out {folder} ...` "
-                "(`make figures` does it by itself); photographs need `make learnaf ROOT=...` first"
-            )
-        about = json.loads((folder / "stacks.json").read_text())
-        names = ARRAYS[1:4] if cropped else ARRAYS
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == "slices" else None) for name in names}
+    def load(cls, folder: Path | str, whole: bool = False) -> "FocalStacks":
+        """Memory-map a container whose files are those that its stacks.json describes (`fcl.files.fingerprint`).
+
+        whole: every slice is read and compared with the digest, too. Raises ValueError for a file that is missing, damaged
+        or another one, with what makes it again.
+        """
+        folder, arrays = Path(folder), {}
+        remedy = (
+            "`make figures` makes these focal stacks again (one folder by hand: `python -m fcl.simulator --out ...`; "
+            "photographs: `make learnaf ROOT=...` first)"
+        )
+        with reading(folder / "stacks.json", remedy):
+            description = json.loads((folder / "stacks.json").read_text())
+            options = {name: description[name] for name in ("black", "white", "source")}
+            digest, cropped = description["digest"], (folder / crops.FILE).is_file()
+        for name in ARRAYS[1:4] if cropped else ARRAYS:
+            file = folder / f"{name}.npy"
+            with reading(file, remedy):
+                if ("files" in description or not cropped) and description["files"][file.name] != fingerprint(file):
+                    raise ValueError("it is not the file that stacks.json describes")
+                arrays[name] = np.load(file, mmap_mode="r" if name == "slices" else None)
         if cropped:
             arrays["slices"] = crops.Crops.load(folder)
-        stacks = cls(**arrays, black=about["black"], white=about["white"], source=about["source"])
-        stacks.digest = about["digest"]
+        with reading(folder, remedy):
+            stacks = cls(**arrays, **options)
+            if whole and not cropped and stacks.digest != digest:
+                raise ValueError("the slices are not those that stacks.json describes")
+        stacks.digest = digest
         return stacks
 
 
 class StacksWriter:
-    """Builds a container in memory, or beside `folder` under a temporary name that takes its place when all
-    is written.
+    """Builds a container in memory, or beside `folder` under a temporary name that takes its place when all is written.
 
-    Raises ValueError for a folder that holds anything but focal stacks.
+    Raises ValueError for a folder that no StacksWriter made, or that holds anything but focal stacks.
     """
 
     def __init__(self, count: int, patch: int, folder: Path | None = None):
@@ -119,14 +128,8 @@ class StacksWriter:
         if self.folder is None:
             self.slices = np.empty(shape, np.uint16)
         else:
-            foreign = {path.name for path in self.folder.glob("*")} - set(FILES)
-            if foreign:  # the folder will be replaced as a whole
-                raise ValueError(
-                    f"{self.folder} holds {min(foreign)}, which is no part of focal stacks: name another folder"
-                )
-            self.partial = self.folder.with_name(self.folder.name + ".partial")
-            shutil.rmtree(self.partial, ignore_errors=True)
-            self.partial.mkdir(parents=True)
+            require_made(self.folder, FILES)  # complains before anything is simulated
+            self.partial = make_anew(self.folder.with_name(self.folder.name + ".partial"), FILES)
             self.slices_file = self.partial / "slices.npy"
             self.slices = np.lib.format.open_memmap(self.slices_file, "w+", np.uint16, shape)
         self.labels, self.positions = np.zeros(count, np.int64), np.zeros((count, 2), np.float32)
@@ -145,8 +148,9 @@ class StacksWriter:
         self.slices.flush()
         for name in ARRAYS[1:]:
             np.save(self.partial / f"{name}.npy", getattr(self, name))
-        about = {"count": len(stacks), "black": BLACK, "white": WHITE, "digest": stacks.digest, "source": source}
-        (self.partial / "stacks.json").write_text(json.dumps(about, indent=1) + "\n")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        description = {"count": len(stacks), "black": BLACK, "white": WHITE, "digest": stacks.digest, "source": source}
+        description["files"] = {name: fingerprint(self.partial / name) for name in FILES[1:]}
+        (self.partial / "stacks.json").write_text(json.dumps(description, indent=1) + "\n")
+        remove_made(self.folder, FILES)
         os.replace(self.partial, self.folder)
         return FocalStacks.load(self.folder)

@@ -21,9 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fcl.checkpoints import Step, new_model, pack_curve, read_checkpoint, read_tensors, unpack_curve, write_tensors
+from fcl.checkpoints import AGAIN, Step, new_model, pack_curve, read_checkpoint, read_tensors, write_tensors
 from fcl.config import Config
 from fcl.cuda_graph import Replay
+from fcl.files import reading
 from fcl.losses import focal_consistency_loss, ordinal_loss
 from fcl.prediction import predict
 from fcl.randomness import generator, torch_generator
@@ -208,36 +209,39 @@ class _Run:
         )
 
     def load(self, path: Path, asked: Config) -> None:
-        """Go on from a checkpoint of the config `asked`; ValueError naming the fields that differ."""
-        tensors, about = read_tensors(path)
-        found = json.loads(about["config"])
-        differing = [
-            f"{name} = {found.get(name)!r} instead of {value!r}"
-            for name, value in asdict(asked).items()
-            if found.get(name) != value
-        ]
+        """Go on from a checkpoint of the config `asked`; ValueError naming the fields that differ, or a damaged file."""
+        tensors, texts = read_tensors(path)
+        with reading(path, AGAIN):
+            stored = json.loads(texts["config"])
+            differing = [
+                f"{name} = {stored.get(name)!r} instead of {value!r}"
+                for name, value in asdict(asked).items()
+                if stored.get(name) != value
+            ]
         if differing:
             raise ValueError(f"{path} belongs to another run, with {', '.join(differing)}: move it away")
         begun = {name.removeprefix("dropout.") for name in tensors if name.startswith("dropout.")}
         if "curve" not in tensors or begun != set(self.dropout):
             raise ValueError(f"{path} can't be continued: it is a kept network or began on another device")
-        parameters = list(self.model.parameters())
-        for name, value in tensors.items():
-            kind, _, rest = name.partition(".")
-            if kind == "adam":
-                number, moment = rest.split(".")
-                parameter = parameters[int(number)]
-                if value.dim():  # the fused update takes one memory order for granted
-                    value = torch.empty_like(parameter).copy_(value)
-                self.optimizer.state[parameter][moment] = value.to(self.device)
-        self.model.load_state_dict(
-            {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-        )
+        began, parameters = read_checkpoint(path), list(self.model.parameters())
+        with reading(path, AGAIN):
+            for name, value in tensors.items():
+                kind, *place = name.split(".")
+                if kind == "adam":
+                    number, moment = place
+                    parameter = parameters[int(number)]
+                    if value.dim():
+                        if value.shape != parameter.shape:
+                            raise ValueError(f"{name} has the shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
+                        value = torch.empty_like(parameter).copy_(value)  # in its memory order, which the fused update needs
+                    self.optimizer.state[parameter][moment] = value.to(self.device)
+            self.model.load_state_dict(
+                {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+            )
+            self.sampler.load_state_dict(json.loads(texts["sampler"]))
         self.dropout = {kind: tensors[f"dropout.{kind}"] for kind in self.dropout}
-        self.curve, self.seconds = unpack_curve(tensors["curve"]), float(about["seconds"])
-        began = read_checkpoint(path).code
-        self.code = {"commit": began["commit"], "clean": began["clean"] and self.code["clean"]}
-        self.sampler.load_state_dict(json.loads(about["sampler"]))
+        self.curve, self.seconds = began.curve, began.seconds
+        self.code = {"commit": began.code["commit"], "clean": began.code["clean"] and self.code["clean"]}
 
 
 def train(

@@ -62,6 +62,17 @@ def finish(config, stacks, **options):
     return list(train(config, stacks, **options))
 
 
+def damaged(content, count, seed=0):
+    """A file's content, `count` times with one bit flipped or cut off somewhere, each named."""
+    numbers = np.random.default_rng(seed)
+    for place in numbers.integers(0, len(content), count).tolist():
+        if numbers.random() < 0.2:
+            yield f"cut at {place}", content[:place]
+        else:
+            bit = 1 << int(numbers.integers(8))
+            yield f"bit {bit} of byte {place}", content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :]
+
+
 def assert_same_state(one, other):
     """Two checkpoints agree in every tensor (weights, moments, dropout, curve) and in the sampler."""
     a, b = load_file(one), load_file(other)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import TINY, assert_same_state, finish, random_stacks
+from tiny import TINY, assert_same_state, damaged, finish, random_stacks
 
 from fcl import training
-from fcl.checkpoints import load_model, new_model, read_checkpoint, save_model
+from fcl.checkpoints import load_model, new_model, read_checkpoint, read_tensors, save_model
 from fcl.config import Config
 from fcl.losses import ordinal_loss
 from fcl.prediction import predict
@@ -37,7 +37,7 @@ def test_a_checkpoint_of_another_config_is_refused_by_field(stacks, tmp_path):
         finish(TINY, stacks, checkpoint=tmp_path / "trunk")
 
 
-def test_an_unfinished_trunk_a_kept_network_and_half_a_file_are_refused(stacks, tmp_path):
+def test_an_unfinished_trunk_a_kept_network_and_foreign_files_are_refused(stacks, tmp_path):
     finish(BASELINE, stacks, checkpoint=tmp_path / "trunk", until=3)
     with pytest.raises(ValueError, match="holds 3 iterations where the trunk of this config has 4"):
         finish(TINY, stacks, trunk=tmp_path / "trunk")
@@ -46,16 +46,46 @@ def test_an_unfinished_trunk_a_kept_network_and_half_a_file_are_refused(stacks, 
         finish(TINY, stacks, checkpoint=tmp_path / "kept")
     with pytest.raises(ValueError, match="kept network"):
         read_checkpoint(tmp_path / "kept")
-    (tmp_path / "half").write_bytes((tmp_path / "trunk").read_bytes()[:1000])
-    for read in (load_model, read_checkpoint, lambda path: finish(BASELINE, stacks, checkpoint=path)):
-        with pytest.raises(ValueError, match="half of one"):
-            read(tmp_path / "half")
     save_file({"model.weight": torch.zeros(2)}, tmp_path / "foreign")
     for read in (load_model, read_checkpoint):
         with pytest.raises(ValueError, match="no checkpoint of this project"):
             read(tmp_path / "foreign")
-    with pytest.raises(FileNotFoundError):
-        finish(TINY, stacks, trunk=tmp_path / "nowhere")
+        with pytest.raises(ValueError, match="nowhere is missing"):
+            read(tmp_path / "nowhere")
+
+
+def test_damaged_checkpoints_are_refused_by_name(stacks, tmp_path):
+    """Or they read as before: safetensors itself takes any weights."""
+    path, tried = tmp_path / "run", 0
+    finish(BASELINE, stacks, checkpoint=path, until=3)
+    model, before, content = load_model(path).state_dict(), read_checkpoint(path), path.read_bytes()
+    header = int.from_bytes(content[:8], "little") + 8
+    damages = [(damage, head + content[header:]) for damage, head in damaged(content[:header], 90)]
+    for damage, other in [*damages, *damaged(content, 30)]:
+        path.write_bytes(other)
+        for read in (load_model, read_checkpoint, lambda path: finish(BASELINE, stacks, checkpoint=path, until=3)):
+            try:
+                again = read(path)
+            except ValueError as error:
+                assert str(error).startswith(f"{path} ") and "move this one away" in str(error), damage
+                tried += 1
+            else:
+                if read is load_model:
+                    assert all(torch.equal(values, model[name]) for name, values in again.state_dict().items()), damage
+                elif read is read_checkpoint:
+                    assert again == before, damage
+    assert tried > 200
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 3)])
+def test_a_moment_of_another_shape_is_refused(stacks, tmp_path, shape):
+    path = tmp_path / "run"
+    finish(BASELINE, stacks, checkpoint=path, until=3)
+    tensors, texts = read_tensors(path)
+    tensors["adam.0.exp_avg"] = torch.zeros(shape)
+    save_file(tensors, path, texts)
+    with pytest.raises(ValueError, match=r"run .*adam.0.exp_avg has the shape .*move this one away"):
+        finish(BASELINE, stacks, checkpoint=path)
 
 
 def test_stacks_that_are_not_the_configs_are_refused():

@@ -7,9 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from tiny import damaged
 
+from fcl.files import SMALL, fingerprint
 from fcl.sampler import BatchSampler
-from fcl.stacks import FocalStacks, StacksWriter
+from fcl.stacks import FILES, FocalStacks, StacksWriter
 
 
 def arrays(count=5, size=8, seed=0):
@@ -63,34 +65,83 @@ def test_digest_is_the_hash_of_what_a_run_sees(tmp_path):
 
 def test_writing_again_replaces_the_old_stacks(tmp_path):
     written(tmp_path / "s", count=3)
-    (tmp_path / "s.partial").mkdir()  # what a killed simulation leaves
-    (tmp_path / "s.partial/slices.npy").write_text("half")
+    StacksWriter(2, 8, tmp_path / "s")  # killed before the end
+    assert len(FocalStacks.load(tmp_path / "s")) == 3  # until others are complete
     assert len(written(tmp_path / "s", count=5)) == 5
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
-def test_missing_or_unfinished_stacks(tmp_path):
-    with pytest.raises(ValueError, match=r"focal stacks in .*nowhere.*python -m fcl.simulator --out"):
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_missing_or_another_is_named_with_the_remedy(tmp_path, name):
+    with pytest.raises(ValueError, match="nowhere/stacks.json is missing: `make figures` makes these focal stacks again"):
         FocalStacks.load(tmp_path / "nowhere")
-    StacksWriter(2, 8, tmp_path / "s")  # killed before the end
-    with pytest.raises(ValueError, match="focal stacks in"):
+    written(tmp_path / "s"), written(tmp_path / "other", count=4)
+    (tmp_path / "s" / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    with pytest.raises(ValueError, match=r"s/\w+.npy .*it is not the file that stacks.json describes.*make figures"):
         FocalStacks.load(tmp_path / "s")
+    (tmp_path / "s" / name).unlink()
+    with pytest.raises(ValueError, match=f"s/{name} is missing.*make figures"):
+        FocalStacks.load(tmp_path / "s")
+
+
+def test_a_fingerprint_notices_any_megabyte(tmp_path):
+    numbers, path = np.random.default_rng(0), tmp_path / "file"
+    content = numbers.bytes(3 * SMALL + 17)
+    path.write_bytes(content)
+    before = fingerprint(path)
+    for first in numbers.integers(0, len(content) - 2**20 - 2**12, 20).tolist():
+        with open(path, "r+b") as file:
+            file.seek(first)
+            file.write(bytes(2**20 + 2**12))
+        assert fingerprint(path) != before
+        path.write_bytes(content)
+    path.write_bytes(content + b"x")
+    assert fingerprint(path) != before
+
+
+def test_the_whole_of_the_slices_is_compared_when_asked_for(tmp_path):
+    written(tmp_path / "s", size=100)
+    assert (tmp_path / "s/slices.npy").stat().st_size > SMALL
+    np.load(tmp_path / "s/slices.npy", mmap_mode="r+")[2, 20, 0, 50, 50] ^= 1
+    FocalStacks.load(tmp_path / "s")  # what was sampled is the same
+    with pytest.raises(ValueError, match="the slices are not those that stacks.json describes"):
+        FocalStacks.load(tmp_path / "s", whole=True)
+    written(tmp_path / "s", size=100)
+    FocalStacks.load(tmp_path / "s", whole=True)
+
+
+def test_damaged_stacks_are_refused_by_name(tmp_path):
     written(tmp_path / "s")
-    (tmp_path / "s/labels.npy").unlink()
-    with pytest.raises(ValueError, match=r"no \(complete\) focal stacks in"):
-        FocalStacks.load(tmp_path / "s")
-    written(tmp_path / "s")
-    (tmp_path / "s/slices.npy").write_bytes((tmp_path / "s/slices.npy").read_bytes()[:5000])
-    with pytest.raises(ValueError):
-        FocalStacks.load(tmp_path / "s")
+    for name in FILES:
+        path = tmp_path / "s" / name
+        content = path.read_bytes()
+        for damage, other in damaged(content, 40):
+            path.write_bytes(other)
+            try:
+                FocalStacks.load(tmp_path / "s")
+            except ValueError as error:
+                assert f"{tmp_path / 's'}" in str(error) and "make figures" in str(error), damage
+            else:
+                assert name == "stacks.json", damage  # another number there, such as the black level, may be valid
+        path.write_bytes(content)
 
 
 def test_a_folder_of_other_things_is_never_replaced(tmp_path):
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos/cat.jpg").touch()
-    with pytest.raises(ValueError, match=r"photos holds cat.jpg, which is no part of focal stacks: name another folder"):
-        written(tmp_path / "photos")
-    assert (tmp_path / "photos/cat.jpg").is_file()
+    for name in ("photos", "mine.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cat.jpg").touch()
+    for name in ("photos", "mine"):
+        with pytest.raises(ValueError, match=rf"{name}[.\w]* was not made by this project and is left as it is"):
+            written(tmp_path / name)
+    written(tmp_path / "s")
+    (tmp_path / "s/notes.txt").touch()
+    with pytest.raises(ValueError, match="s holds notes.txt, which this project didn't put there: move that file away"):
+        written(tmp_path / "s")
+    (tmp_path / "link").symlink_to(tmp_path / "s")
+    with pytest.raises(ValueError, match="link was not made by this project"):
+        written(tmp_path / "link")
+    assert len(list(tmp_path.glob("*/cat.jpg"))) == 2 and (tmp_path / "s/notes.txt").is_file()
+    assert len(FocalStacks.load(tmp_path / "s")) == 5
 
 
 @pytest.mark.parametrize(

@@ -5,29 +5,41 @@ Pillow reads 16-bit grey as it is, but reduces 16-bit colour to 8 bit without a 
 
 import io
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
 import OpenEXR
-from PIL import Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 KINDS = {"L": np.uint8, "I;16": np.uint16, "I;16B": np.uint16}  # Pillow's names of one-channel images
+OTHERS = {"F": "floats", "I": "signed or 32-bit numbers", "1": "single bits", "P": "colours of a palette"}
+UNDO = dict(enumerate("FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_90 TRANSVERSE ROTATE_270".split(), 2))
 
 
 def read_counts(data: bytes, name: Path | str) -> np.ndarray:
-    """A one-channel PNG or TIFF, rows x columns, uint8 or uint16 as it is stored.
+    """A one-channel PNG or TIFF, rows x columns, uint8 or uint16 as it is stored, whatever its Orientation tag says.
 
-    Raises ValueError naming the file for one that is empty, truncated, in colour, of several pages or of another format.
+    Raises ValueError naming the file for one that is empty, damaged, truncated, of another kind of numbers, in colour, of
+    several pages or of another format.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "TIFF")) as image:
-            if image.mode not in KINDS:
-                raise ValueError(f"{name} is {image.mode}, not one channel of 8 or 16 bit: save one channel, such as green")
-            if getattr(image, "n_frames", 1) > 1:
-                raise ValueError(f"{name} holds {image.n_frames} pages: save each image as a file of its own")
-            return np.array(image, KINDS[image.mode])
-    except (OSError, SyntaxError, TypeError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name} is no readable PNG or TIFF, or only a part of one ({error})") from None
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=("PNG", "TIFF")) as image:
+            mode, pages, counts = image.mode, getattr(image, "n_frames", 1), None
+            if mode in KINDS and pages == 1:
+                turned = image.getexif().get(ExifTags.Base.Orientation) if image.format == "TIFF" else None
+                image.load()  # turns a TIFF as its tag says
+                stored = image.transpose(Image.Transpose[UNDO[turned]]) if turned in UNDO else image
+                counts = np.array(stored, KINDS[mode])
+    except Exception as error:  # a damaged header makes Pillow raise nearly anything
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"  # that one's text holds an address
+        raise ValueError(f"{name} is no readable PNG or TIFF, or only a part of one{reason}") from None
+    if mode not in KINDS:
+        kind = OTHERS.get(mode, f"{mode}, not one channel")
+        raise ValueError(f"{name} is {kind}: save one channel, such as green, of 8 or 16 bit without sign")
+    if pages > 1:
+        raise ValueError(f"{name} holds {pages} pages: save each image as a file of its own")
+    return counts
 
 
 def read_exr(data: bytes, name: Path | str) -> np.ndarray:

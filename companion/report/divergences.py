@@ -22,6 +22,7 @@ from companion.runs.reading import read_results
 from companion.runs.tables import at_equal
 
 MATCHED = 8  # near agreement J = 8 JSD
+LEAST = 0.02  # nats or focal indices: what a difference must reach to count; the claims ask as much entropy
 TERMS = {"kld": "Jeffreys", "jsd": "JSD"}
 VALUES = {"mean_entropy": "entropy (nats)"}
 VALUES |= {"msd_star": "MSD* (focal indices)", "tv": "TV (focal indices)", "mae": "MAE (focal indices)"}
@@ -147,18 +148,19 @@ def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """What `comparisons` say of "JSD has the higher value": a word for each comparison (row) and each of VALUES.
 
-    A difference is clear when its 95 % interval doesn't contain zero. supported: half or more are clear and positive, none
-    is clear and negative; contradicted: the other way round; mixed: both signs are clear somewhere; undecided: anything
-    else, such as one clear difference among many, or a single seed. A dash where nothing is asked: MSD* at equal MSD*.
+    A difference counts when its 95 % interval doesn't contain zero and it is `LEAST` or more. supported: more than half
+    count and are positive, none is negative; contradicted: the other way round; mixed: both signs count somewhere;
+    undecided: anything else, such as one among many, or a single seed. A dash where nothing is asked: MSD* at equal MSD*.
     """
 
     def word(differences: pd.Series, halves: pd.Series) -> str:
         if differences.isna().all():
             return "–"
-        higher, lower = (differences > halves).mean(), (-differences > halves).mean()
+        counts = (differences.abs() > halves) & (differences.abs() >= LEAST)
+        higher, lower = (counts & (differences > 0)).mean(), (counts & (differences < 0)).mean()
         if higher and lower:
             return "mixed"
-        return "supported" if higher >= 0.5 else "contradicted" if lower >= 0.5 else "undecided"
+        return "supported" if higher > 0.5 else "contradicted" if lower > 0.5 else "undecided"
 
     tables = table.groupby("comparison", sort=False)
     return pd.DataFrame(

@@ -91,8 +91,11 @@ def test_seeds_with_one_divergence_alone_make_no_curve():
 @pytest.mark.parametrize(
     ("differences", "halves", "word"),
     [
-        ([0.2, 0.3], [0.1, 0.4], "supported"),
-        ([-0.2, 0.3], [0.1, 0.4], "contradicted"),
+        ([0.2, 0.3, 0.3], [0.1, 0.1, 0.4], "supported"),
+        ([-0.2, -0.3, 0.3], [0.1, 0.1, 0.4], "contradicted"),
+        ([-0.2, 0.3], [0.1, 0.4], "undecided"),  # one of two is not most
+        ([-0.019, -0.018], [0.001, 0.001], "undecided"),  # sure, and too small to matter
+        ([-0.021, -0.022], [0.001, 0.001], "contradicted"),
         ([-0.2, 0.5], [0.1, 0.4], "mixed"),
         ([-0.2, 0.3], [0.3, 0.4], "undecided"),
         ([0.2, 0.3, 0.3], [0.1, 0.4, 0.4], "undecided"),  # one of three may be chance
@@ -100,7 +103,7 @@ def test_seeds_with_one_divergence_alone_make_no_curve():
         ([np.nan, np.nan], [np.nan, np.nan], "–"),
     ],
 )
-def test_verdicts_count_clear_differences_alone(differences, halves, word):
+def test_verdicts_count_differences_that_are_clear_and_large_enough(differences, halves, word):
     table = pd.DataFrame({"comparison": "matched pull", **{value: differences for value in divergences.VALUES}})
     found = verdicts(table.assign(**{f"{value}_half": halves for value in divergences.VALUES}))
     assert found.loc["matched pull"].tolist() == [word] * 4

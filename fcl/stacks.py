@@ -119,7 +119,8 @@ class FocalStacks:
 class StacksWriter:
     """Builds a container in memory, or beside `folder` under a temporary name that takes its place when all is written.
 
-    Raises ValueError for a folder that no StacksWriter made, or that holds anything but focal stacks.
+    Raises ValueError for a folder that no StacksWriter made, or that holds anything but focal stacks, and OSError for a disk
+    without room for the slices.
     """
 
     def __init__(self, count: int, patch: int, folder: Path | None = None):
@@ -132,8 +133,21 @@ class StacksWriter:
             self.partial = make_anew(self.folder.with_name(self.folder.name + ".partial"), FILES)
             self.slices_file = self.partial / "slices.npy"
             self.slices = np.lib.format.open_memmap(self.slices_file, "w+", np.uint16, shape)
+            self._reserve()
         self.labels, self.positions = np.zeros(count, np.int64), np.zeros((count, 2), np.float32)
         self.categories, self.depths = np.zeros(count, "U16"), np.zeros((count, patch // 4, patch // 4), np.float16)
+
+    def _reserve(self) -> None:
+        """Take the room for all slices: where it runs out later, the processes that write them are killed without a word."""
+        if not hasattr(os, "posix_fallocate"):  # macOS
+            return
+        size = self.slices_file.stat().st_size
+        try:
+            with open(self.slices_file, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            remove_made(self.partial, FILES)
+            raise OSError(error.errno, f"{error.strerror}, and the slices take {size:,} bytes", str(self.folder)) from None
 
     def label(self, first: int, rows: list[tuple]) -> None:
         """Store (label, position, category, depths) of the stacks from `first` on."""

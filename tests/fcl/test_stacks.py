@@ -1,7 +1,9 @@
 """The container of focal stacks and the sampler of mini-batches, against slow loops and counting."""
 
+import errno
 import hashlib
 import json
+import os
 from collections import Counter
 
 import numpy as np
@@ -69,6 +71,20 @@ def test_writing_again_replaces_the_old_stacks(tmp_path):
     assert len(FocalStacks.load(tmp_path / "s")) == 3  # until others are complete
     assert len(written(tmp_path / "s", count=5)) == 5
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system can't reserve room")
+def test_room_is_taken_before_anything_is_simulated(tmp_path, monkeypatch):
+    writer = StacksWriter(5, 64, tmp_path / "s")
+    assert writer.slices_file.stat().st_blocks * 512 >= writer.slices.nbytes
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left on device, and the slices take 4,014,208 bytes.*/s'"):
+        StacksWriter(5, 64, tmp_path / "s")
+    assert not list(tmp_path.iterdir())  # what was taken is given back
 
 
 @pytest.mark.parametrize("name", FILES)

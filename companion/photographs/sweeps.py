@@ -46,6 +46,7 @@ VISIBLE = 0.3  # px of shift between left and right at the two ends together; a 
 ASK = 'Say in stack.json which distances the images had ("focus_mm") or in which "order" they were taken'
 ALIKE = 0.5  # correlation of both views once they are aligned: below, they don't show the same
 APART = 0.3  # of two correlations of noise, along rows and along columns
+DARKER = 0.99  # of the right view: left is the brighter one all over this sensor (`fcl.optics.view_gain`)
 
 
 class Sweep(NamedTuple):
@@ -146,8 +147,10 @@ def read_sweep(folder: Path | str, patch: int | None = None, corner: tuple[int, 
 def _read_description(file: Path, positions: Sequence[tuple[Path, ...]]) -> dict:
     """stack.json, with focus_mm as an array in the order of the positions. ValueError naming the file and what is wrong."""
     try:
-        described = json.loads(file.read_text()) if file.exists() else {}
-    except ValueError as error:
+        if file.exists() and not file.is_file():
+            raise ValueError("a folder or a pipe")
+        described = json.loads(file.read_text("utf-8-sig"), object_pairs_hook=_once) if file.exists() else {}
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no JSON ({error})") from None
     if not isinstance(described, dict):
         raise ValueError(f'{file} should be like {{"focus_mm": [3910, 102], "label": 19}}')
@@ -164,21 +167,31 @@ def _read_description(file: Path, positions: Sequence[tuple[Path, ...]]) -> dict
     return described
 
 
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    if len(content := dict(pairs)) < len(pairs):
+        raise ValueError("a key is there twice")
+    return content
+
+
 def _distances(file: Path, given: object, positions: Sequence[tuple[Path, ...]]) -> np.ndarray:
     if isinstance(given, dict):
         named = [next((given[path.name] for path in pair if path.name in given), None) for pair in positions]
         missing = [pair[0].name for pair, distance in zip(positions, named) if distance is None]
         if missing:
             raise ValueError(f"{file}: focus_mm names no distance for {missing[0]}")
+        strange = sorted(set(given) - {path.name for pair in positions for path in pair})
+        if strange:
+            raise ValueError(f"{file}: focus_mm names {strange[0]}, and there is no such image")
         given = named
     numbers = isinstance(given, list) and all(type(value) in (int, float) for value in given)
-    distances = np.array(given if numbers else [], float)
-    if len(distances) != len(positions):
+    if not numbers or len(given) != len(positions):
         raise ValueError(
             f"{file}: focus_mm must hold a number for each of the {len(positions)} positions, not {given!r:.60}"
         )
-    if not (np.isfinite(distances) & (distances > 0)).all():
-        raise ValueError(f"{file}: focus distances must be above 0, not {distances.min():g}")
+    wrong = [value for value in given if not 0 < value < 1e9]  # not for NaN, either
+    if wrong:
+        raise ValueError(f"{file}: focus distances must be numbers of millimetres above 0, not {wrong[0]!r:.20}")
+    distances = np.array(given, float)
     if distances.min() < NEAREST_MM:
         raise ValueError(
             f"{file}: focus_mm runs from {distances.min():g} to {distances.max():g}, nearer than lenses focus: are these "
@@ -200,9 +213,10 @@ def own_stack(
     """The sweep in a folder as one focal stack of `patch` px, its baseline along the last axis, from far to near.
 
     corner: first row and column of the region in the files; None takes the centre. position: the region's (x, y) in [-1, 1]
-    over the full frame, for images that are parts of one; None takes them for the frame.
+    over the full frame as the files show it, for images that are parts of one; None takes them for the frame.
     What the images show is put right and said: files whose baseline runs along their columns are transposed, exchanged views
-    exchanged, a sweep from near to far reversed. What they can't show is a warning. `source` says in "notes" what was read
+    exchanged, images turned by half turned back, a sweep from near to far reversed. What they can't show is a warning, or
+    an error where even a guess would be as likely wrong. `source` says in "notes" what was read
     and put right, in "covered" which of the 49 indices lie within the sweep, and in "places", for each index, near which one
     its image was taken: the slice at each index is the image whose focus is nearest in dioptres. A single channel is both
     views, for I settings only. Levels are 0 and the end of the usual range; networks normalise each patch, so they hardly
@@ -222,23 +236,43 @@ def own_stack(
     notes += [f"of stack.json nothing but {', '.join(KEYS)} is read, so not {', '.join(ignored)}"] * bool(ignored)
     order = described.get("order", ORDERS[0])
     distances = described.get("focus_mm", FOCUS_DISTANCES_MM if order == ORDERS[0] else FOCUS_DISTANCES_MM[::-1])
-    far_first = distances[0] >= distances[-1]
+    stated, far_first, turned = known or "order" in described, distances[0] >= distances[-1], False
     if images.shape[1] == 2:
-        transposed, exchanged = _two_views(sweep, far_first, notes)
-        if exchanged and not known and "order" not in described:
+        transposed, against, told = _two_views(sweep, far_first, notes)
+        exchanged = told and images[:, 0].mean() < DARKER * images[:, 1].mean()
+        if exchanged:
+            images, against = images[:, ::-1], not against
+            if against and not stated:
+                raise ValueError(
+                    f"{folder}: right is the brighter view. Either left and right are exchanged, and the lens moved from "
+                    f"near to far, or this is another sensor. {ASK}"
+                )
+            _warn(notes, "right is the brighter view, which left is in the sensor that is known: they are exchanged")
+        if against and not stated:
             distances = distances[::-1]
-            _warn(notes, f"if left and right are named rightly, the lens moved from near to far, and so it is read. {ASK}")
-        elif exchanged:
-            images = images[:, ::-1]
-            _warn(notes, "left and right are exchanged, or the images turned by half: the views are exchanged")
+            _warn(
+                notes,
+                "left and right say that the lens moved from near to far, and so it is read, or else that the images are "
+                f"turned by half. {ASK}",
+            )
+        elif against:
+            turned = True
+            _warn(
+                notes,
+                f"the images are {'mirrored' if transposed else 'turned by half'}, by their shift: they are turned back",
+            )
     else:
         transposed = _one_channel(images, notes)
-        if not known and "order" not in described:
+        if not stated:
             _warn(notes, f"one channel can't tell in which order the lens moved: it is read as far to near. {ASK}")
     rows, columns = sweep.frame
-    place = [2 * (start + patch / 2) / length - 1 for start, length in zip(sweep.corner[::-1], (columns, rows))]
+    x, y = position or [2 * (start + patch / 2) / length - 1 for start, length in zip(sweep.corner[::-1], (columns, rows))]
     if transposed:
-        images, place = images.swapaxes(-1, -2), place[::-1]
+        images, x, y = images.swapaxes(-1, -2), y, x
+    if turned:
+        images, x = images[..., ::-1], -x
+    if turned and not transposed:
+        images, y = images[..., ::-1, :], -y
     first, last = (pair[0].name for pair in (sweep.files[0], sweep.files[-1]))
     notes.insert(0, f"first image {first} at {distances[0]:.0f} mm, last {last} at {distances[-1]:.0f} mm")
     dioptres = 1000 / distances
@@ -256,7 +290,7 @@ def own_stack(
         "labelled": "label" in described,
         "notes": notes,
     }
-    labels, positions = np.array([described.get("label", UNKNOWN)]), np.array([position or place], np.float32)
+    labels, positions = np.array([described.get("label", UNKNOWN)]), np.array([[x, y]], np.float32)
     return FocalStacks(slices, labels, positions, np.array([name]), 0.0, white, source=source)
 
 
@@ -265,23 +299,24 @@ def _warn(notes: list[str], text: str) -> None:
     warnings.warn(text, stacklevel=3)
 
 
-def _two_views(sweep: Sweep, far_first: bool, notes: list[str]) -> tuple[bool, bool]:
-    """(transposed, exchanged) of a dual-pixel sweep, by the shift of left against right at its two ends.
+def _two_views(sweep: Sweep, far_first: bool, notes: list[str]) -> tuple[bool, bool, bool]:
+    """(transposed, against, told) of a dual-pixel sweep, by the shift of left against right at its two ends.
 
     With the lens at the far end everything is nearer than focus, so that the left image lies at greater x; at the near end
-    at smaller x.
+    at smaller x. against: it is the other way round. The axis is that of the noise, or else of the larger change.
     """
     shifts = np.array([views_shift(*pair) for pair in sweep.ends])  # (2 ends, 2 axes), px
     change = (shifts[0] - shifts[1]) * (1 if far_first else -1)
-    axis = int(np.abs(change).argmax())
+    rows, columns = _noise(sweep.images)
+    axis = int(rows > columns) if abs(rows - columns) > APART else int(np.abs(change).argmax())
     agree = min(_agreement(*pair, axis, round(shift)) for pair, shift in zip(sweep.ends, shifts[:, axis]))
     if abs(change[axis]) < VISIBLE or agree < ALIKE:
         _warn(notes, "no shift between left and right tells which way the sensor lay: files are taken as they are named")
-        return False, False
+        return False, False, False
     shown = [f"{shift:+.1f}" for shift in shifts[:, axis]]
     along = "columns: portrait files, transposed" if axis == 0 else "rows"
     notes.append(f"left lies {shown[0]} px beyond right in the first image and {shown[1]} in the last, along the {along}")
-    return axis == 0, bool(change[axis] < 0)
+    return axis == 0, bool(change[axis] < 0), True
 
 
 def _agreement(left: np.ndarray, right: np.ndarray, axis: int, shift: int) -> float:
@@ -290,22 +325,24 @@ def _agreement(left: np.ndarray, right: np.ndarray, axis: int, shift: int) -> fl
     return float(np.corrcoef(views)[0, 1]) if min(np.ptp(view) for view in views) else 0.0
 
 
-def _one_channel(images: np.ndarray, notes: list[str]) -> bool:
-    """Whether files of one channel are portrait, by their noise: it is correlated across the baseline, where the read-out is
-    interpolated, between rows as they should lie and between columns in portrait files.
+def _noise(images: np.ndarray) -> tuple[float, float]:
+    """Correlation of the first view's noise between neighbouring rows and columns, from what changes image by image.
+
+    It is high across the baseline, where the read-out is interpolated: between rows as they should lie.
     """
-    if len(images) < 3:
-        return False
     change = np.diff(images[:, 0].astype(np.float32), axis=0)
-    noise = np.stack([frame - gaussian_filter(frame, 2) for frame in change])
-    power = np.square(noise).mean()
-    if not power:
-        return False
-    between_rows = (noise[:, 1:] * noise[:, :-1]).mean() / power
-    between_columns = (noise[..., 1:] * noise[..., :-1]).mean() / power
-    portrait = bool(between_columns - between_rows > APART)
+    noise = np.stack([frame - gaussian_filter(frame, 2) for frame in change]) if len(change) > 1 else np.zeros((1, 2, 2))
+    power = np.square(noise).mean() or 1
+    rows, columns = noise[:, 1:] * noise[:, :-1], noise[..., 1:] * noise[..., :-1]
+    return float(rows.mean() / power), float(columns.mean() / power)
+
+
+def _one_channel(images: np.ndarray, notes: list[str]) -> bool:
+    """Whether files of one channel are portrait, by their noise."""
+    rows, columns = _noise(images)
+    portrait = columns - rows > APART
     told = "portrait files, transposed" if portrait else "taken as they are"
-    notes.append(f"noise is correlated {between_rows:.2f} between rows, {between_columns:.2f} between columns: {told}")
+    notes.append(f"noise is correlated {rows:.2f} between rows, {columns:.2f} between columns: {told}")
     return portrait
 
 
@@ -322,9 +359,10 @@ def labelled_sweeps(examples: str, named: str, root: Path) -> list[Path]:
     ValueError where `examples` is given and has none; what the environment has `named` may be absent.
     """
     place = examples or named
-    folders = sorted(path.parent for path in (root / place).glob("*/stack.json")) if place else []
+    folder = root / Path(place).expanduser()
+    folders = sorted(path.parent for path in folder.glob("*/stack.json")) if place else []
     if examples and not folders:
-        raise ValueError(f"no folder with a stack.json in {root / examples}: `examples` names a folder of sweeps' folders")
+        raise ValueError(f"no folder with a stack.json in {folder}: `examples` names a folder of sweeps' folders")
     return folders
 
 

@@ -25,6 +25,8 @@ def read_counts(data: bytes, name: Path | str) -> np.ndarray:
     """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=("PNG", "TIFF")) as image:
+            image.verify()  # the checksums of a PNG, which loading skips
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
             mode, pages, counts = image.mode, getattr(image, "n_frames", 1), None
             if mode in KINDS and pages == 1:
                 turned = image.getexif().get(ExifTags.Base.Orientation) if image.format == "TIFF" else None

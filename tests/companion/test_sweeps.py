@@ -3,6 +3,7 @@
 import json
 import os
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tiny import TINY
 from companion import own_stack
 from companion.photographs import sweeps
 from companion.photographs.sweeps import (
+    Sweep,
     errors_by_start,
     labelled_sweeps,
     predictions,
@@ -191,6 +193,12 @@ def describes(**content):
             "stack.json: label must be a whole number from 0 to 48, not 49",
         ),
         (lambda folder: (folder / "stack.json").write_text("{"), "stack.json is no JSON"),
+        (lambda folder: (folder / "stack.json").write_text("[" * 100_000), "stack.json is no JSON"),
+        (lambda folder: (folder / "stack.json").write_text('{"label": 1, "label": 2}'), "a key is there twice"),
+        (lambda folder: os.mkfifo(folder / "stack.json"), "stack.json is no JSON .a folder or a pipe"),
+        (describes(focus_mm=[10**400] * 49), "numbers of millimetres above 0, not 1000"),
+        (describes(focus_mm=[float("nan")] * 49), "numbers of millimetres above 0, not nan"),
+        (describes(focus_mm={f"slice_{k:02}.png": 300 for k in range(50)}), "focus_mm names slice_49.png, and there is no"),
         (describes(label=19.0), "stack.json: label must be a whole number from 0 to 48, not 19.0"),
         (describes(focus_m=[1] * 49), "has the key 'focus_m'. Did you mean 'focus_mm'?"),
         (describes(order="backwards"), "order must be one of 'far to near', 'near to far', not 'backwards'"),
@@ -254,13 +262,15 @@ def test_pairs_are_told_by_the_whole_rest_of_the_name_and_distances_by_the_file(
 @pytest.mark.parametrize("kind", ["png", "tif"])
 def test_whatever_is_damaged_is_named(tmp_path, kind):
     """A few hundred flipped bits and cut ends of one image: it is read, or refused by name, without an object's address."""
-    Image.fromarray(pictures(1, (12, 14))[0]).save(tmp_path / f"image.{kind}")
+    image = pictures(1, (12, 14))[0]
+    Image.fromarray(image).save(tmp_path / f"image.{kind}")
     whole, draw, refused = (tmp_path / f"image.{kind}").read_bytes(), np.random.default_rng(0), 0
     for _ in range(300):
         data = bytearray(whole[: draw.integers(1, len(whole))] if draw.random() < 0.2 else whole)
         data[draw.integers(len(data))] ^= 1 << draw.integers(8)
         try:
-            read_counts(bytes(data), "image.x")
+            read = read_counts(bytes(data), "image.x")
+            assert kind == "tif" or np.array_equal(read, image)  # a PNG has checksums
         except ValueError as error:
             refused += 1
             assert str(error).startswith("image.x ") and " at 0x" not in str(error)
@@ -302,25 +312,50 @@ KNOWN = {"focus_mm": DISTANCES}
 
 
 @pytest.mark.parametrize(
-    ("change", "order", "described", "back", "warning"),
+    ("change", "order", "described", "warning"),
     [
-        (lambda views: views[:, ::-1], 1, KNOWN, lambda slices: slices, "views are exchanged"),
-        (lambda views: views[..., ::-1, ::-1], 1, KNOWN, lambda slices: slices[:, ::-1, ::-1, ::-1], "turned by half"),
-        (lambda views: views.swapaxes(-1, -2), 1, KNOWN, lambda slices: slices, ""),
-        (lambda views: views, -1, {}, lambda slices: slices, "from near to far, and so it is read"),
-        (lambda views: views, -1, {"order": "near to far"}, lambda slices: slices, ""),
-        (lambda views: views, -1, {"focus_mm": DISTANCES[::-1]}, lambda slices: slices, ""),
+        (lambda views: views[:, ::-1], 1, KNOWN, "right is the brighter view"),
+        (lambda views: views[:, ::-1], 1, {}, "right is the brighter view"),
+        (lambda views: views[..., ::-1, ::-1], 1, KNOWN, "the images are turned by half"),
+        (lambda views: views[:, ::-1, ::-1, ::-1], 1, KNOWN, "right is the brighter view"),
+        (lambda views: views.swapaxes(-1, -2), 1, KNOWN, ""),
+        (lambda views: np.rot90(views, 1, (2, 3)), 1, KNOWN, "the images are mirrored"),
+        (lambda views: views[:, ::-1].swapaxes(-1, -2), 1, KNOWN, "right is the brighter view"),
+        (lambda views: views, -1, {}, "from near to far, and so it is read"),
+        (lambda views: views, -1, {"order": "near to far"}, ""),
+        (lambda views: views, -1, {"focus_mm": DISTANCES[::-1]}, ""),
     ],
 )
-def test_what_the_shift_of_the_views_tells_is_put_right_and_said(
-    example, tmp_path, recwarn, change, order, described, back, warning
-):
+def test_what_the_views_tell_is_put_right_and_said(example, tmp_path, recwarn, change, order, described, warning):
     right = own_stack(example)
     stacks = own_stack(broken(example, tmp_path / "s", change, order, **described))
-    assert np.array_equal(back(stacks.slices[0]), right.slices[0])
+    assert np.array_equal(stacks.slices, right.slices) and stacks.positions.tolist() == [[0, 0]]
     assert [str(told.message) for told in recwarn if warning in str(told.message)] or not warning
     assert bool(warning) == bool(len(recwarn))
     assert any(note.startswith("first image slice_00_left.png at") for note in stacks.source["notes"])
+
+
+def test_what_the_views_leave_open_is_asked(example, tmp_path):
+    folder = broken(example, tmp_path / "s", lambda views: views[:, ::-1], -1)
+    with pytest.raises(ValueError, match='Either left and right are exchanged.*in which "order"'):
+        own_stack(folder)
+
+
+def test_the_region_is_turned_with_the_images(example, tmp_path):
+    right = own_stack(example, 32, corner=(0, 40))
+    with pytest.warns(UserWarning, match="turned by half"):
+        turned = broken(example, tmp_path / "turned", lambda views: views[..., ::-1, ::-1], **KNOWN)
+        stacks = own_stack(turned, 32, corner=(96, 56))
+    assert np.array_equal(stacks.slices, right.slices) and np.array_equal(stacks.positions, right.positions)
+
+
+def test_a_portrait_sweep_of_small_images_is_told_by_its_noise(tmp_path):
+    """Of 40 simulated sweeps the shift alone would take some for turned that aren't."""
+    for number, slices in enumerate(simulate_stacks(40, 21, 64).slices):
+        sweep = Sweep(slices, {}, [], [list(slices[0]), list(slices[-1])], (64, 64), (0, 0), 1000)
+        with warnings.catch_warnings(action="ignore"):
+            transposed, *_ = sweeps._two_views(sweep, True, [])
+        assert not transposed, number
 
 
 def test_one_channel_tells_a_portrait_file_by_its_noise_but_not_the_order(tmp_path):

@@ -2,22 +2,34 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
+import psutil
 import pytest
 import torch
+from scipy.ndimage import convolve
 from tiny import TINY, random_stacks
 
-from benchmarks import batch, gpu, plain
+from benchmarks import batch, gpu, measure, simulator, training
 from benchmarks.__main__ import main
-from benchmarks.measure import Measurement, compare
+from fcl.scenes import MARGIN
 
 
-def test_a_line_tells_its_mark():
-    assert str(Measurement("what", 2.0, "x", "at least 3")).endswith("2 x               (mark: at least 3)")
-    assert "mark" not in str(Measurement("what", 2.0, "x"))
+def test_plain_renderer_adds_up_filtered_layers():
+    numbers = np.random.default_rng(0)
+    layers = numbers.random((2, 8 + 2 * MARGIN, 12 + 2 * MARGIN), np.float32)
+    kernels = [[numbers.random((2, size, size), np.float32) for size in sizes] for sizes in ((3, 41), (1, 7))]
+    stack = simulator.render_stack(torch.from_numpy(layers), [[torch.from_numpy(k) for k in row] for row in kernels])
+    assert stack.shape == (2, 2, 8, 12)
+    for row, views in zip(kernels, stack):
+        for view in (0, 1):
+            # a network's convolution doesn't turn its kernel round
+            full = sum(convolve(layer, kernel[view, ::-1, ::-1], mode="wrap") for layer, kernel in zip(layers, row))
+            np.testing.assert_allclose(views[view], full[MARGIN:-MARGIN, MARGIN:-MARGIN], rtol=1e-4)
 
 
 def test_plain_loop_learns():
@@ -26,19 +38,40 @@ def test_plain_loop_learns():
     stacks.labels[:] = np.repeat([8, 40], 12)
     stacks.slices[:12, ..., :8] //= 2
     stacks.slices[12:, ..., 8:] //= 2
-    config = replace(TINY, train_stacks=24, batch=32, width=0.5, learning_rate=1e-2)
-    losses = plain.train(config, stacks, workers=0)
+    losses = training.plain_loop(replace(TINY, batch=32, width=0.5, learning_rate=1e-2), stacks, workers=0)
     curve = [next(losses) for _ in range(30)]
     assert curve[0] > 3.5 and curve[-1] < 2.5
 
 
-def _idle(loops):
-    return lambda: sum(range(loops))
+def test_time_and_memory_of_descendants_count():
+    code = "block = bytearray(10**8); block[::4096] = bytes([1]) * len(block[::4096]); print(flush=True)\nwhile True: pass"
+    before, own = measure.core_seconds(), time.process_time()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        try:
+            child.stdout.readline()
+            deadline = time.monotonic() + 30
+            while measure.core_seconds() - before - (time.process_time() - own) < 0.2 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert measure.core_seconds() - before > 0.2
+            assert batch.memory(psutil.Process()) > batch.memory(psutil.Process(child.pid)) + 10**7 > 1.1 * 10**8
+        finally:
+            child.kill()
 
 
-def test_candidates_are_compared_by_the_time_they_need():
-    costs = compare({"short": partial(_idle, 10**6), "long": partial(_idle, 10**7)})
-    assert costs["long"] > 3 * costs["short"]
+def _busy():
+    return lambda: sum(range(3 * 10**6))
+
+
+def _idle():
+    return lambda: time.sleep(0.2)
+
+
+@pytest.mark.slow  # four processes that import torch
+def test_candidates_are_compared_by_the_time_that_cores_work(monkeypatch):
+    monkeypatch.setattr(measure, "ROUNDS", 1)
+    costs = measure.compare(busy=_busy, idle=_idle)
+    assert costs["busy"] > 5 * costs["idle"] > 0
+    assert measure.gain_of_two(_idle) == pytest.approx(2, rel=0.2)  # who sleeps needs no core
 
 
 def test_overhead_is_wall_time_over_time_spent_on_all_cores(tmp_path):
@@ -55,8 +88,6 @@ def test_overhead_is_wall_time_over_time_spent_on_all_cores(tmp_path):
         (folder / "train.ipynb").touch()
         os.utime(folder / "train.ipynb", (1060 + number, 1060 + number))
     assert batch.overhead(tmp_path, "smoke") == pytest.approx(61 / ((10 + 2 * 25) * 2 / 2))
-    with pytest.raises(ValueError, match="no finished runs"):
-        batch.overhead(tmp_path, "laptop")
 
 
 def test_a_trunk_counts_once_in_the_projection():
@@ -73,10 +104,25 @@ def test_without_a_gpu_it_says_so(capsys, monkeypatch):
     assert "no GPU" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_the_gpu_section_runs(tmp_path, monkeypatch):
-    """On the CPU, with the smallest sizes: that it runs, not how fast."""
-    monkeypatch.setattr(gpu, "SECONDS", 0.1)
-    monkeypatch.setattr(gpu, "STACKS", 16)
-    lines = list(gpu.section(tmp_path, "smoke", "cpu"))
-    assert len(lines) == 6 and all(line.value > 0 for line in lines)
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize(
+    "section, lines", [(simulator.section, 3), (training.section, 8), (training.stem_section, 1), (gpu.section, 7)]
+)
+def test_each_section_runs(section, lines, tmp_path, monkeypatch):
+    """In this process, with the smallest sizes: that it runs, not how fast."""
+
+    def once(make):
+        began = time.perf_counter()
+        make()()
+        return time.perf_counter() - began
+
+    monkeypatch.setattr(measure, "compare", lambda **makers: {name: once(make) for name, make in makers.items()})
+    monkeypatch.setattr(measure, "gain_of_two", once)
+    for module, name, value in (
+        *((simulator, "PATCH", 16), (simulator, "COUNT", 1), (training, "STACKS", 32), (training, "STEPS", 1)),
+        *((gpu, "STACKS", 8), (gpu, "STEPS", 1), (gpu, "SECONDS", 0.0)),
+    ):
+        monkeypatch.setattr(module, name, value)
+    small = {"profile": "smoke", "device": "cpu"} if section is gpu.section else {}
+    printed = list(section(tmp_path, **small))
+    assert len(printed) == lines and not any("nan" in line or " 0 " in line for line in printed)

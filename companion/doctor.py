@@ -185,6 +185,8 @@ def _against_lock(lock: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 if __name__ == "__main__":
+    if not (ROOT / "requirements.lock").is_file():
+        sys.exit(f"no checkout of fcl-companion at {ROOT}: the doctor compares what is installed with its lock")
     machine = look()
     print(report(machine))
     sys.exit(any(problem.fatal for problem in problems(machine)))

@@ -34,6 +34,11 @@ def use_own_caches(always: bool = False) -> None:
     """Where the home folder can't be written, or `always`, libraries keep their caches in runs/.cache."""
     if not always and os.access(Path("~").expanduser(), os.W_OK):
         return
-    names = {"MPLCONFIGDIR": "matplotlib", "IPYTHONDIR": "ipython", "JUPYTER_RUNTIME_DIR": "jupyter", "XDG_CACHE_HOME": "cache"}
+    names = {
+        "MPLCONFIGDIR": "matplotlib",
+        "IPYTHONDIR": "ipython",
+        "JUPYTER_RUNTIME_DIR": "jupyter",
+        "XDG_CACHE_HOME": "cache",
+    }
     for name, folder in names.items():
         os.environ.setdefault(name, str(project_root() / "runs" / ".cache" / folder))

@@ -99,7 +99,7 @@ def highlights(rng: np.random.Generator, shape: tuple[int, int], count: int) -> 
 
 
 def texture(rng: np.random.Generator, shape: tuple[int, int], contrast: float, exponent: float) -> np.ndarray:
-    """Radiance (h, w) with mean about 1: exp of a mix of dead leaves and a 1/f^exponent field, `contrast` its log deviation."""
+    """Radiance (h, w) with mean about 1: exp of dead leaves mixed with a 1/f^exponent field, `contrast` its log deviation."""
     share, smallest_leaf = rng.uniform(0.3, 1.0), np.exp(rng.uniform(0, np.log(6)))
     mix = share * dead_leaves(rng, shape, smallest_leaf) + (1 - share) * power_law_field(rng, shape, exponent)
     return np.exp(contrast * (mix - mix.mean()) / mix.std())
@@ -116,7 +116,7 @@ def mask(rng: np.random.Generator, shape: tuple[int, int], share: float) -> np.n
 
 
 def _layers(rng: np.random.Generator, category: str) -> tuple[np.ndarray, np.ndarray]:
-    """Dioptres of the layers, far to near, and the share of the patch that each but the farthest covers of those behind it."""
+    """Dioptres of the layers, far to near, and the share of the patch in which each but the farthest covers those behind."""
     if category == "multi_depth":
         count = int(rng.choice([2, 3, 4], p=[0.5, 0.3, 0.2]))
         free = np.sort(rng.random(count)) * (NEAREST - FARTHEST - (count - 1) * SEPARATION)

@@ -198,7 +198,10 @@ def run(target: str, profile: str, cores: int, minutes: float = 0, **options: ob
 def main(arguments: Iterable[str] | None = None) -> None:
     """Command line. Whatever stops it, the same command goes on where it was."""
     parser = argparse.ArgumentParser(prog="python -m companion.batch", description=main.__doc__)
-    parser.add_argument("target", choices=plan.targets())
+    try:
+        parser.add_argument("target", choices=plan.targets())
+    except FileNotFoundError as error:  # installed, but not in a checkout
+        sys.exit(str(error))
     parser.add_argument("--profile", default="laptop", help="smoke, laptop or paper")
     parser.add_argument("--data", default="simulated", choices=["simulated", "learnaf"])
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="notebooks at once")

@@ -176,7 +176,8 @@ def test_fcl_works_from_a_wheel(installed):
 
 def test_the_companion_says_that_it_needs_the_checkout(installed):
     found = away(installed, "runpy.run_module('companion.batch', run_name='__main__', alter_sys=True)", "figures")
-    assert found.returncode != 0 and "no checkout of fcl-companion" in found.stderr.splitlines()[-1]
+    (line,) = found.stderr.splitlines()
+    assert found.returncode != 0 and "no checkout of fcl-companion" in line
 
 
 # --- the Makefile ---

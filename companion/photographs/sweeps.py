@@ -42,9 +42,9 @@ ORDERS = ("far to near", "near to far")
 KEYS = ("focus_mm", "order", "label")  # of stack.json
 UNKNOWN = 0  # the label of a stack without one
 NEAREST_MM = 20.0  # no lens of this kind focuses nearer: smaller numbers are in another unit
-VISIBLE = 0.3  # px of shift between left and right at the two ends together; a sweep through focus has several
+VISIBLE = 0.6  # px of shift between left and right at the two ends together; a sweep through focus has several
 ASK = 'Say in stack.json which distances the images had ("focus_mm") or in which "order" they were taken'
-ALIKE = 0.5  # correlation of both views once they are aligned: below, they don't show the same
+ALIKE = 0.7  # correlation of both views once they are aligned: below, they don't show the same
 APART = 0.3  # of two correlations of noise, along rows and along columns
 DARKER = 0.99  # of the right view: left is the brighter one all over this sensor (`fcl.optics.view_gain`)
 

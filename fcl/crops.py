@@ -6,14 +6,29 @@ Only a few files are mapped at once: each map holds a file open, and a process m
 """
 
 import os
-import zipfile
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
+from fcl.files import reading
+from fcl.settings import N
+
 FILE = "crops.npz"  # in a container's folder: what `Crops.save` writes
+FLAGS = ("patch", "halved", "transposed", "mirrored")
 MAPS = 40  # at once: a mini-batch of 32 scenes maps each of its files once
+AGAIN = "run `make learnaf ROOT=...` again"
+
+
+def open_frames(file: Path) -> np.memmap:
+    """The mapped frames of a capture, (49, 2, rows, columns) uint16. ValueError naming the file for any other content."""
+    with reading(file, AGAIN):
+        frames = np.lib.format.open_memmap(file, mode="r")
+        if frames.ndim != 4 or frames.shape[:2] != (N, 2) or frames.dtype != np.uint16 or not frames.flags.c_contiguous:
+            raise ValueError(f"it holds {frames.dtype} {frames.shape}, not uint16 ({N}, 2, rows, columns)")
+        if frames.offset + frames.nbytes != file.stat().st_size:
+            raise ValueError("it is longer than it says")
+    return frames
 
 
 class Crops:
@@ -23,56 +38,47 @@ class Crops:
     the files have every other column, as a dual-pixel sensor is read out, and what lies between is interpolated (3/4 of the
     nearer sample, 1/4 of the other one: `fcl.simulator.expose`). transposed, mirrored: the full frame is the file with
     its axes exchanged, then its columns reversed; this brings the dual-pixel baseline to the last axis.
-    Raises ValueError for a file that is missing, or of another shape or type than the first.
+    Raises ValueError for a file that is missing, damaged or of another shape than the first, and for places outside.
     """
 
     def __init__(self, files: list[Path], places: np.ndarray, patch: int, *, halved: bool, transposed: bool, mirrored: bool):
         self.files, self.places, self.patch = [Path(file) for file in files], places, patch
         self.halved, self.transposed, self.mirrored = halved, transposed, mirrored
         self._offsets: list[int] = []  # of the numbers in each file
-        shape: tuple[int, ...] = ()
         for file in self.files:
-            try:
-                frames = np.load(file, mmap_mode="r")
-            except (OSError, ValueError, EOFError) as error:
-                raise ValueError(f"{file} is missing or spoilt ({error}): run `make learnaf` again") from None
-            shape = shape or frames.shape
-            if frames.shape != shape or frames.ndim != 4 or frames.dtype != np.uint16:
-                raise ValueError(f"{file} holds {frames.dtype} {frames.shape}, not uint16 {shape} as the first one")
+            frames = open_frames(file)
+            if not self._offsets:
+                shape = frames.shape
+            if frames.shape != shape:
+                raise ValueError(f"{file} holds {frames.shape}, not {shape} as {self.files[0]}: {AGAIN}")
             self._offsets.append(frames.offset)
         self._frames = lru_cache(MAPS)(partial(_map, shape))
-        self._frame = shape[2:]
         self.shape = (len(places), *shape[:2], patch, patch)
         self.ndim, self.dtype = len(self.shape), np.dtype(np.uint16)
-        self._first_row, self._first_column = self._in_file()
+        rows, columns = shape[2], shape[3] * (1 + halved)
+        row, column = places[:, 1:].T
+        if mirrored:
+            column = (rows if transposed else columns) - patch - column
+        self._first_row, self._first_column = first = (column, row) if transposed else (row, column)  # in the file
+        if np.min(first) < 0 or (np.max(first, 1) > (rows - patch, columns - patch)).any():
+            raise ValueError(
+                f"patches of {patch} px lie outside the frames, {rows} x {columns} px, of {self.files[0]}: {AGAIN}"
+            )
         if halved and (patch % 2 or (self._first_column % 2).any()):
             raise ValueError("patches must begin and end at even rows where every other one is interpolated")
-
-    def _in_file(self) -> tuple[np.ndarray, np.ndarray]:
-        """First row and first column of each patch in its file, columns counted as of the full frame."""
-        _, row, column = self.places.T
-        if self.mirrored:
-            rows, columns = self._frame
-            column = (rows if self.transposed else columns * (1 + self.halved)) - self.patch - column
-        return (column, row) if self.transposed else (row, column)
 
     def save(self, folder: Path) -> None:
         """Write which crops these are; the frames stay where they are, relative to `folder`."""
         files = [os.path.relpath(file, folder) for file in self.files]
-        flags = {name: getattr(self, name) for name in ("patch", "halved", "transposed", "mirrored")}
-        np.savez(Path(folder) / FILE, files=files, places=self.places, **flags)
+        np.savez(Path(folder) / FILE, files=files, places=self.places, **{name: getattr(self, name) for name in FLAGS})
 
     @classmethod
     def load(cls, folder: Path) -> "Crops":
         """What `save` wrote. Errors as for Crops."""
         path = Path(folder) / FILE
-        try:
-            with np.load(path) as saved:
-                flags = {name: saved[name].item() for name in ("patch", "halved", "transposed", "mirrored")}
-                files, places = saved["files"], saved["places"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is spoilt ({error}): remove its folder, and it is made again") from None
-        return cls([Path(folder, file) for file in files], places, **flags)
+        with reading(path, "remove its folder, and it is made again"), np.load(path) as saved:
+            files, places, flags = saved["files"], saved["places"], {name: saved[name].item() for name in FLAGS}
+        return cls([Path(folder, file).resolve() for file in files], places, **flags)
 
     def __len__(self) -> int:
         return len(self.places)

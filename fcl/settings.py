@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 N = 49  # focal indices
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

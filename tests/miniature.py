@@ -31,7 +31,7 @@ def texture(size=SIZE, seed=0):
 
 
 def frames(size=SIZE, seed=0, shift=3, axis=0):
-    """index -> (left, right) at the far end, in the middle and at the near end: the left image moves from +shift to -shift."""
+    """index -> (left, right) at the far end, the middle and the near end: the left image moves from +shift to -shift."""
     base = texture(size, seed)
     by = {0: shift, 24: 0, 48: -shift}
     return {index: (np.roll(base, by[index], axis), base) for index in by}

@@ -1,46 +1,63 @@
-"""One capture on its way into the store: its files come in one by one, in any order, and are checked.
+"""One capture in the store: its files arrive one by one, in any order, and are checked.
 
-A capture's folder has frames.npy (49, 2, rows, columns) uint16, depth.npy uint8, confidence.npy float32 and, when all
-that is there, capture.json. Until then parts.jsonl notes what has come in, so that a pass that was stopped goes on.
+Its folder holds frames.npy (49, 2, rows, columns) uint16, depth.npy uint8, confidence.npy float32 and, once these are
+complete, capture.json. Until then received.jsonl lists the files that have arrived, so that a stopped pass goes on.
 """
 
 import hashlib
 import json
-import shutil
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from fcl.files import replacing
+from fcl.crops import AGAIN, open_frames
+from fcl.files import fingerprint, make_anew, reading, remove_made, replacing
 from fcl.learnaf.images import read_counts, read_exr
 from fcl.settings import N
 
 REACH = 24  # samples: the largest shift that is looked for between left and right
-KNOWN = {"origin", "shape", "halved", "lowest", "largest", "shifts", "sha256"}  # what capture.json says
+MAPS = ("depth", "confidence")
+
+
+def _checksum(capture: dict) -> int:
+    return zlib.crc32(json.dumps(capture).encode())
+
+
+def _check(file: Path, capture: dict) -> None:
+    with reading(file, AGAIN):
+        if fingerprint(file) != capture["files"][file.stem]:
+            raise ValueError("it is not the file that capture.json describes")
 
 
 def read_capture(file: Path) -> dict:
-    """What capture.json says, with its folder. ValueError naming it where it is spoilt."""
+    """What capture.json says, and its folder. ValueError naming it where it is missing or damaged."""
+    with reading(file, AGAIN):
+        capture = json.loads(file.read_text())
+        if capture.pop("checksum") != _checksum(capture):
+            raise ValueError("its checksum is wrong")
+    return capture | {"folder": file.parent}
+
+
+def read_map(capture: dict, name: str) -> np.ndarray:
+    """The depth or confidence map of a capture. ValueError naming the file where it is missing or damaged."""
+    file = capture["folder"] / f"{name}.npy"
+    _check(file, capture)
+    return np.load(file)
+
+
+def is_complete(folder: Path, origin: str) -> bool:
+    """Whether the store holds this capture undamaged, made of these files."""
     try:
-        about = json.loads(file.read_text())
-        if not isinstance(about, dict) or not about.keys() >= KNOWN:
-            raise ValueError("something is missing in it")
-    except ValueError as error:
-        raise ValueError(f"{file} is spoilt ({error}): run `make learnaf ROOT=...` again") from None
-    return about | {"folder": file.parent}
-
-
-def _entries(log: Path) -> list[dict]:
-    """The lines of a log that are whole."""
-    found = []
-    for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
+        capture = read_capture(folder / "capture.json")
+        for name in ("frames", *MAPS):
+            _check(folder / f"{name}.npy", capture)
+    except ValueError:
+        return False
+    return capture["origin"] == origin
 
 
 def views_shift(left: np.ndarray, right: np.ndarray) -> list[float]:
@@ -65,105 +82,109 @@ def views_shift(left: np.ndarray, right: np.ndarray) -> list[float]:
     return shifts
 
 
+def _counts(data: bytes, name: str, kind: type) -> np.ndarray:
+    counts = read_counts(data, name)
+    if counts.dtype != kind:
+        raise ValueError(f"{name} has {8 * counts.itemsize} bit where {8 * np.dtype(kind).itemsize} are expected")
+    return counts
+
+
 @dataclass
 class Intake:
-    """One capture on its way into the store; `problem` says why it can't be taken, once it can't."""
+    """One capture on its way into the store; `problem` says why it can't be kept, once it can't."""
 
     folder: Path
-    origin: str  # of what the files are, so that other files are noticed
+    origin: str  # tells its files from others
     problem: str = ""
-    parts: dict[str, dict] = field(default_factory=dict)
-    first: str = ""  # the file that decided the size
+    received: dict[str, dict] = field(default_factory=dict)  # by slot: left/0 .. left/48, right/0 .., depth, confidence
 
     def __post_init__(self) -> None:
-        self.log = self.folder / "parts.jsonl"
-        complete = _entries(self.log)
-        if complete and complete[0] == {"origin": self.origin}:
-            self.parts = {entry["part"]: entry for entry in complete[1:]}
-            self.first = next((entry["file"] for part, entry in self.parts.items() if "/" in part), "")
+        self.log = self.folder / "received.jsonl"
+        entries = []
+        for line in self.log.read_text(errors="replace").splitlines() if self.log.exists() else ():
+            try:
+                entries.append(json.loads(line))
+            except ValueError:  # the line was being written when the pass stopped
+                continue
+        if entries and entries[0] == {"origin": self.origin}:
+            self.received = {entry["slot"]: entry for entry in entries[1:]}
         else:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
+            make_anew(self.folder)
             self._note({"origin": self.origin})
 
     def _note(self, entry: dict) -> None:
         with open(self.log, "a") as file:
             file.write("\n" + json.dumps(entry))  # on a line of its own, even after one that was stopped half-way
 
-    def add(self, part: str, data: bytes, name: str) -> None:
-        """Take in one file of the capture; what is wrong with it becomes the problem."""
-        if self.problem or part in self.parts:
+    def add(self, slot: str, name: str, read: Callable[[], bytes]) -> None:
+        """Take in one file of the capture, unless it is here already; what is wrong with it becomes the problem."""
+        if self.problem or slot in self.received:
             return
         try:
-            about = {"part": part, "file": name, "sha256": hashlib.sha256(data).hexdigest()}
-            if part == "confidence":
-                np.save(self.folder / "confidence.npy", read_exr(data, name).clip(0, 1))
+            data = read()
+            entry = {"slot": slot, "file": name, "sha256": hashlib.sha256(data).hexdigest()}
+            if slot in MAPS:
+                array = _counts(data, name, np.uint8) if slot == "depth" else read_exr(data, name).clip(0, 1)
+                np.save(self.folder / f"{slot}.npy", array)
             else:
-                counts, wanted = read_counts(data, name), 8 if part == "depth" else 16
-                if 8 * counts.itemsize != wanted:
-                    raise ValueError(f"{name} has {8 * counts.itemsize} bit where {wanted} are expected")
-                if part == "depth":
-                    np.save(self.folder / "depth.npy", counts)
-                else:
-                    self._write_frame(part, counts, name)
-                    about |= {
-                        "lowest": int(np.partition(counts, counts.size // 1000, axis=None)[counts.size // 1000]),
-                        "largest": int(counts.max()),
-                    }
+                counts = _counts(data, name, np.uint16)
+                self._write_frame(slot, counts, name)
+                lowest = np.partition(counts, counts.size // 1000, axis=None)[counts.size // 1000]
+                entry |= {"lowest": int(lowest), "largest": int(counts.max())}
         except ValueError as error:
             self.problem = str(error)
         else:
-            self.parts[part] = about
-            self._note(about)
+            self.received[slot] = entry
+            self._note(entry)
 
-    def _write_frame(self, part: str, counts: np.ndarray, name: str) -> None:
-        path, (side, index) = self.folder / "frames.npy", part.split("/")
-        shape = (N, 2, *counts.shape)
-        frames = np.load(path, mmap_mode="r") if self.first else np.lib.format.open_memmap(path, "w+", np.uint16, shape)
-        self.first = self.first or name
-        if frames.shape != shape:
-            raise ValueError(
-                f"{name} is {counts.shape[1]} x {counts.shape[0]}, but {self.first} {frames.shape[3]} x {frames.shape[2]}"
-            )
-        with open(path, "r+b") as file:  # not through the mapping: a full disk is then an error, not a dead process
+    def _write_frame(self, slot: str, counts: np.ndarray, name: str) -> None:
+        path, (side, index) = self.folder / "frames.npy", slot.split("/")
+        if self.received.keys() <= set(MAPS):  # it is the first image
+            np.lib.format.open_memmap(path, "w+", np.uint16, (N, 2, *counts.shape))
+        frames = open_frames(path)
+        if frames.shape[2:] != counts.shape:
+            (rows, columns), (height, width) = counts.shape, frames.shape[2:]
+            raise ValueError(f"{name} is {columns} x {rows}, but the images before it are {width} x {height}")
+        # Not through the mapping: a full disk is then an error, not a dead process.
+        with open(path, "r+b") as file:
             file.seek(frames.offset + (2 * int(index) + (side == "right")) * counts.nbytes)
             file.write(np.ascontiguousarray(counts).tobytes())
 
     def finish(self, files: dict[str, str]) -> None:
-        """Write capture.json where all `files` have come in and fit together, else remove what is there."""
-        missing = [name for part, name in files.items() if part not in self.parts]
-        if missing and not self.problem:
-            self.problem = f"{missing[0]} is missing" + (f", and {len(missing) - 1} other files" if len(missing) > 1 else "")
-        if not self.problem:
-            self._check_sizes()
+        """Write capture.json where all `files` (by slot) have arrived and fit together; else remove the capture."""
+        try:
+            if not self.problem:
+                self._complete(files)
+        except ValueError as error:
+            self.problem = str(error)
         if self.problem:
-            shutil.rmtree(self.folder)
-            return
-        frames = np.load(self.folder / "frames.npy", mmap_mode="r")
-        depth = np.load(self.folder / "depth.npy", mmap_mode="r").shape
-        entries = [self.parts[part] for part in files]
+            remove_made(self.folder)
+
+    def _complete(self, files: dict[str, str]) -> None:
+        missing = [name for slot, name in files.items() if slot not in self.received]
+        if missing:
+            others = f", and {len(missing) - 1} other files" if len(missing) > 1 else ""
+            raise ValueError(f"{missing[0]} is missing{others}")
+        frames = open_frames(self.folder / "frames.npy")
+        rows, columns = frames.shape[2:]
+        maps = {name: np.load(self.folder / f"{name}.npy", mmap_mode="r").shape for name in MAPS}
+        halved = columns == 2 * maps["depth"][1]
+        for name, (height, width) in maps.items():
+            if (4 * height, (2 if halved else 4) * width) != (rows, columns):
+                file = self.received[name]["file"]
+                raise ValueError(f"{file} is {width} x {height}, which is no quarter of the frame, {columns} x {rows}")
+        entries = [self.received[slot] for slot in files]
         images = [entry for entry in entries if "largest" in entry]
-        about = {
+        capture = {
             "origin": self.origin,
-            "shape": frames.shape[2:],
-            "halved": frames.shape[3] == 2 * depth[1],
+            "shape": [rows, columns],
+            "halved": halved,
             "lowest": min(entry["lowest"] for entry in images),
             "largest": max(entry["largest"] for entry in images),
-            "shifts": [views_shift(*frames[k]) for k in (0, N - 1)],
+            "shifts": (np.array([views_shift(*frames[k]) for k in (0, N - 1)]) * (1, 1 + halved)).tolist(),  # px
             "sha256": hashlib.sha256("".join(entry["sha256"] for entry in entries).encode()).hexdigest(),
+            "files": {name: fingerprint(self.folder / f"{name}.npy") for name in ("frames", *MAPS)},
         }
-        if about["halved"]:
-            about["shifts"] = [[rows, 2 * columns] for rows, columns in about["shifts"]]  # px
         with replacing(self.folder / "capture.json") as temporary:
-            temporary.write_text(json.dumps(about, indent=1) + "\n")
+            temporary.write_text(json.dumps(capture | {"checksum": _checksum(capture)}, indent=1) + "\n")
         self.log.unlink()
-
-    def _check_sizes(self) -> None:
-        rows, columns = np.load(self.folder / "frames.npy", mmap_mode="r").shape[2:]
-        for name in ("depth", "confidence"):
-            height, width = np.load(self.folder / f"{name}.npy", mmap_mode="r").shape
-            if rows != 4 * height or columns not in (2 * width, 4 * width):
-                self.problem = (
-                    f"{self.parts[name]['file']} is {width} x {height}, which is no quarter of the frame of {self.first}, "
-                    f"{columns} x {rows}"
-                )

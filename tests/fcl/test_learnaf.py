@@ -4,6 +4,7 @@ import os
 import shutil
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -17,6 +18,7 @@ from fcl.learnaf.intake import views_shift
 from fcl.learnaf.patches import depth_dioptres, learnaf_stacks, levels, orientation, split_captures, write_stacks
 from fcl.learnaf.store import collect, expected_files
 from fcl.optics import FOCUS_DIOPTRES
+from fcl.settings import SPLITS
 from fcl.stacks import FocalStacks
 from fcl.training import train
 
@@ -85,7 +87,7 @@ def test_wrong_indices_counts_and_files_of_crops(miniature, tmp_path):
             learnaf_stacks(miniature, count=count)
     write_stacks(stacks, tmp_path)
     (tmp_path / "crops.npz").write_bytes(b"PK")
-    with pytest.raises(ValueError, match="crops.npz is spoilt"):
+    with pytest.raises(ValueError, match="crops.npz .*damaged.*remove its folder"):
         FocalStacks.load(tmp_path)
 
 
@@ -98,6 +100,25 @@ def test_patches_below_the_confidence_are_dropped(miniature):
     with pytest.raises(ValueError, match="4 of 8 patches .* 7 are asked for"):
         learnaf_stacks(miniature, count=7)
     assert len(learnaf_stacks(miniature, count=3)) == 3
+
+
+def test_only_trusted_pixels_vote_on_a_label(tmp_path):
+    """Those with a depth, and with a confidence; where half of them or more are missing, the patch is dropped."""
+    numbers = np.random.default_rng(0)
+    depth, confidence = numbers.integers(1, 256, (64, 48), np.uint8), numbers.choice([0.3, 1.0], (64, 48), p=[0.1, 0.9])
+    depth[numbers.random(depth.shape) < 0.2], depth[:20, :20] = 0, 0
+    write_capture(tmp_path / "train1", "apt1_0", depth=depth, confidence=confidence.astype(np.float32))
+    expected = []
+    for row, column in [(row, column) for row in (0, 10) for column in (0, 10, 20, 30)]:
+        window = (slice(column, column + 32), slice(row, row + 32))  # of the file, whose axes are exchanged
+        votes = sorted(d for d, c in zip(depth[window].ravel().tolist(), confidence[window].ravel()) if d > 0 and c >= 0.99)
+        if len(votes) > 512:
+            dioptres = depth_dioptres(votes[(len(votes) - 1) // 2])
+            expected.append(int(np.abs(dioptres - FOCUS_DIOPTRES).argmin()))
+    assert 0 < len(expected) < 8 and learnaf_stacks(tmp_path).labels.tolist() == expected
+    depth[:] = 0
+    write_capture(tmp_path / "train2", "apt2_0", depth=depth)
+    assert set(learnaf_stacks(tmp_path, confidence=0.0).categories) == {"apt1"}  # without any depth there is no label
 
 
 def test_observing_and_training_work_as_on_simulated_stacks(miniature, tmp_path):
@@ -194,8 +215,8 @@ def test_a_stopped_pass_goes_on(miniature, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         collect(packed, tmp_path / "store")
     assert not list((tmp_path / "store").rglob("capture.json"))
-    for log in (tmp_path / "store").rglob("parts.jsonl"):
-        log.write_text(log.read_text() + '\n{"part": "left/')  # a line that was being written
+    for log in (tmp_path / "store").rglob("received.jsonl"):
+        log.write_text(log.read_text() + '\n{"slot": "left/')  # a line that was being written
     assert collect(packed, tmp_path / "store") == {}
     assert len(read) == 60 + 2 * 99 - 59  # none of the 59 was read again
     collect(packed, tmp_path / "store")
@@ -204,13 +225,13 @@ def test_a_stopped_pass_goes_on(miniature, tmp_path, monkeypatch):
     assert stacks.digest == expected.digest and np.array_equal(stacks.slices[1], expected.slices[1])
 
 
-def test_spoilt_and_missing_captures_are_made_again(miniature, tmp_path):
+def test_damaged_and_missing_captures_are_made_again(miniature, tmp_path):
     packed, store = pack(miniature, tmp_path / "packed"), tmp_path / "store"
     for root in (miniature, packed):
         assert collect(root, store) == {}
         expected = learnaf.store_stacks(store).slices[1]
         frames = next(store.glob("center/train1/*/frames.npy"))
-        frames.write_bytes(b"spoilt")
+        frames.write_bytes(b"damaged")
         assert collect(root, store) == {} and np.array_equal(learnaf.store_stacks(store).slices[1], expected)
         shutil.rmtree(frames.parent)
         assert collect(root, store) == {} and np.array_equal(learnaf.store_stacks(store).slices[1], expected)
@@ -271,19 +292,11 @@ def test_depth_counts():
 
 
 def test_splits_share_no_scene(tmp_path):
-    from pathlib import Path
-
     names = [(f"train{1 + number % 7}", f"scene{number:02}_{shot}") for number in range(25) for shot in range(3)]
     captures = [{"folder": Path(top, name)} for top, name in [*names, ("test", "scene03_9"), ("test", "other_0")]]
-    splits, shared = {}, []
-    for split in learnaf.SPLITS:
-        mine, shared = split_captures(captures, split)
-        splits[split] = {learnaf.scene(capture) for capture in mine}
-        shared += shared
+    splits = {split: {learnaf.scene(capture) for capture in split_captures(captures, split)} for split in SPLITS}
     assert splits["test"] == {"scene03", "other"} and len(splits["validation"]) == 2 and len(splits["train"]) == 22
     assert not splits["train"] & splits["validation"] and not splits["test"] & (splits["train"] | splits["validation"])
-    assert {capture["folder"].name for capture in split_captures(captures, "train")[1]} == {
-        f"scene03_{shot}" for shot in range(3)
-    }
+    assert len(split_captures(captures, "train")) == 3 * 22  # those of scene03 in the training folders are in no split
     with pytest.raises(ValueError, match="split must be one of train, validation, test, not 'all'"):
         split_captures(captures, "all")

@@ -3,12 +3,18 @@
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
 
-from companion.profiles import read_data
+from pydantic import AfterValidator, TypeAdapter
+
+from companion.profiles import Model, read_data
+from companion.strict_yaml import Schema
 from fcl.config import Config, closest
+from fcl.settings import parse_setting
 
 METHODS = ("baseline", "msd", "jsd", "kld", "fcl")  # in the order of Table A
-READOUTS = ("argmax", "median", "expected")  # one index from a distribution: the most likely, the median, the mean
+Readout = Literal["argmax", "median", "expected"]  # one index from a distribution: the most likely, the median, the mean
+READOUTS = Readout.__args__
 
 
 @dataclass(frozen=True)
@@ -51,16 +57,33 @@ def parse_weights(text: str) -> Weights:
     >>> parse_weights("kld4+msd6").name
     'msd6+kld4'
     """
-    found: dict[str, float] = {}
-    for part in () if text == "baseline" else text.split("+"):
-        match = re.fullmatch(r"(msd|kld|jsd)(\d+(?:\.\d+)?(?:e-\d+)?)", part, re.ASCII)
-        if not match or match[1] in found or float(match[2]) == 0:
+    values: dict[str, float] = {}
+    for term in () if text == "baseline" else text.split("+"):
+        match = re.fullmatch(r"(msd|kld|jsd)(\d+(?:\.\d+)?(?:e-\d+)?)", term, re.ASCII)
+        if not match or match[1] in values or float(match[2]) == 0:
             raise ValueError(
-                f"weights {text!r}: {part!r} is not msd, kld or jsd, once, and a number above "
+                f"weights {text!r}: {term!r} is not msd, kld or jsd, once, and a number above "
                 "0. Write 'baseline', 'msd6', 'jsd32', 'msd4+kld4'; leave a weight of 0 out"
             )
-        found[match[1]] = float(match[2])
-    return Weights(**found)
+        values[match[1]] = float(match[2])
+    return Weights(**values)
+
+
+NameOfWeights = Annotated[str, AfterValidator(parse_weights)]
+NameOfSetting = Annotated[str, AfterValidator(parse_setting)]
+
+
+class Choices(Schema):
+    """What was chosen for one setting."""
+
+    msd: NameOfWeights = ""
+    jsd: NameOfWeights = ""
+    kld: NameOfWeights = ""
+    fcl: NameOfWeights = ""
+    readout: Readout = "argmax"
+
+
+CHOSEN = TypeAdapter(dict[str, dict[Model, dict[NameOfSetting, Choices]]])
 
 
 def weights_key(profile: str, data: str) -> str:
@@ -73,17 +96,11 @@ def chosen_weights(
 ) -> dict[str, Weights]:
     """Weights of some methods, by default of all, as chosen on validation stacks: experiments/weights.yml.
 
-    Raises ValueError where the file doesn't name them, or names what is no method.
+    Raises ValueError where the file doesn't name them.
     """
-    chosen = {"baseline": "baseline"} | _chosen(profile, model, setting, data)
-    chosen.pop("readout", None)
-    if not set(methods) <= set(chosen) <= set(METHODS):
-        found = f"has only {', '.join(list(chosen)[1:])}" if len(chosen) > 1 else "has no weights"
-        raise ValueError(
-            f"experiments/weights.yml {found} for {weights_key(profile, data)}, {model}, {setting}. Choose "
-            f"them first: `{_choosing(profile, data)}`; or name weights, such as msd4+kld4"
-        )
-    return {method: parse_weights(chosen[method]) for method in METHODS if method in methods}
+    wanted = sorted({*methods}, key=METHODS.index)
+    chosen = _chosen(profile, model, setting, data, [name for name in wanted if name != "baseline"])
+    return {method: parse_weights(chosen.get(method, "baseline")) for method in wanted}
 
 
 def chosen_readout(profile: str, model: str, setting: str, data: str = "simulated") -> str:
@@ -91,21 +108,21 @@ def chosen_readout(profile: str, model: str, setting: str, data: str = "simulate
 
     One of `READOUTS`. Raises ValueError where the file doesn't name it.
     """
-    chosen = _chosen(profile, model, setting, data).get("readout")
-    if chosen not in READOUTS:
+    return _chosen(profile, model, setting, data, ["readout"])["readout"]
+
+
+def _chosen(profile: str, model: str, setting: str, data: str, names: list[str]) -> dict[str, str]:
+    """The choices for a setting, among them those that are named. ValueError where one is missing."""
+    key = weights_key(profile, data)
+    chosen = read_data("weights.yml", CHOSEN).get(key, {}).get(model, {}).get(setting, {})
+    missing = [name for name in names if name not in chosen]
+    if missing:
+        command = f"make weights PROFILE={profile}" + ("" if data == "simulated" else f" DATA={data}")
         raise ValueError(
-            f"experiments/weights.yml has the readout {chosen!r} for {weights_key(profile, data)}, {model}, "
-            f"{setting} instead of one of {', '.join(READOUTS)}. Choose it: `{_choosing(profile, data)}`"
+            f"experiments/weights.yml has no {', '.join(missing)} for {key}, {model}, {setting}. Choose weights first: "
+            f"`{command}`; or name some, such as msd4+kld4"
         )
     return chosen
-
-
-def _chosen(profile: str, model: str, setting: str, data: str) -> dict[str, str]:
-    return dict(read_data("weights.yml").get(weights_key(profile, data), {}).get(model, {}).get(setting, {}))
-
-
-def _choosing(profile: str, data: str) -> str:
-    return f"make weights PROFILE={profile}" + ("" if data == "simulated" else f" DATA={data}")
 
 
 def resolve_methods(

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from companion.runs import writing
 from companion.runs.identity import run_folder
 from companion.weights import Weights
-from fcl.checkpoints import read_tensors
+from fcl.checkpoints import Step, read_tensors
 from fcl.config import Config
 from fcl.prediction import Predictions
 from fcl.stacks import FocalStacks
@@ -47,6 +47,7 @@ def store(config, profile="laptop", split="test", stacks=STACKS):
     folder, run = run_folder(profile, config, split), Weights.of(config).name
     writing.write_labels(folder.parent, stacks, split)
     writing.write_predictions(folder, run, predictions)
+    writing.write_curve(folder, run, [Step(1, 4.5, 3.5, 1.0, 1e-3)])
     writing.write_record(
         folder,
         config,

@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from fcl.checkpoints import load_model
-from companion.runs.tables import planned_results, predictions
-from companion.runs.reading import load_record
+from companion.runs.checksums import read_checked
 from companion.runs.identity import ResultsError
+from companion.runs.reading import load_record
+from companion.runs.tables import planned_results, predictions
+from fcl.checkpoints import load_model
 
 
 def stored_predictions(folder: Path, plan: Mapping[str, Any], profile: str, seeds: str) -> pd.DataFrame:
@@ -36,8 +37,12 @@ def trained_network(folder: Path, row: Any) -> nn.Module:
     """
     kept = Path(folder) / "networks" / f"{row.model}-{row.setting}-{row.method}.safetensors"
     for path in (Path(row.path).with_suffix(".safetensors"), kept):
-        model = load_model(path) if path.is_file() else None
-        if model is not None and model.config.seed == row.seed:
-            return model
-    raise ResultsError(f"{kept} is missing, or of another seed than {row.seed}: `make figures PROFILE={row.profile}` trains "
-                       "it, `make publish` keeps it")
+        if path.is_file():
+            read_checked(path)
+            model = load_model(path)
+            if model.config.seed == row.seed:
+                return model
+    raise ResultsError(
+        f"{kept} is missing, or of another seed than {row.seed}: `make figures PROFILE={row.profile}` trains it, "
+        "`make publish` keeps it"
+    )

@@ -1,15 +1,11 @@
-"""Reading what runs stored: metrics are computed here from predictions, and whatever is incomplete is
-refused.
+"""Reading what runs stored: metrics come from predictions; whatever is incomplete or contradicts its record is refused."""
 
-A folder of results is runs/<profile>/<data> or its committed copy results/<profile>/<data>. It holds groups,
-each with <run>.json and <run>.npz, and test.npz (validation.npz), which says what was to be predicted.
-"""
-
+import functools
+import hashlib
+import io
 import json
-import lzma
-import re
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,177 +13,174 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from companion.runs.checksums import published, read_checked
+from companion.runs.identity import RefusedFile, ResultsError, group_name, labels_file
+from companion.weights import READOUTS, Weights
 from fcl.config import Config
 from fcl.metrics import evaluate
-from companion.runs.identity import ResultsError, group_name
-from companion.weights import READOUTS, Weights, parse_weights
 from fcl.settings import N, parse_setting
 
-RECORD_KEYS = {"run", "profile", "data", "weights", "config", "stacks", "seconds", "code", "versions",
-               "machine", "peak_memory_mb", "finished"}
-PARTS = {"stacks": {"digest", "seed"}, "code": {"commit", "clean"}, "seconds": {"trunk", "branch"}}  # what is read of them
+RECORD = {"run", "profile", "data", "weights", "config", "stacks", "seconds", "code", "versions"}
+RECORD |= {"machine", "peak_memory_mb", "finished"}
+WITHIN = {"stacks": {"digest", "seed"}, "code": {"commit", "clean"}, "seconds": {"trunk", "branch"}}  # what is read of them
 PER_START = {*READOUTS, "entropy"}
 PER_STACK = {"argmax", "mean_expected", "mean_entropy"}
 
 
-class RefusedFile(ResultsError):
-    """A file of results that is missing or can't be used: says what to run, of `experiment` where its reader is one."""
-
-    def __init__(self, path: Path, problem: str):
-        super().__init__(path, problem)
-        self.path, self.problem, self.experiment = path, problem, ""
-
-    def __str__(self) -> str:
-        is_labels = self.path == _labels_file(self.path.parent)
-        folder = self.path.parent if is_labels else self.path.parents[1]
-        profile, data = folder.parent.name, folder.name.removesuffix("-validation")
-        options = f"PROFILE={profile}" + ("" if data == "simulated" else f" DATA={data}")
-        again = f"{self.path} {self.problem}. Remove what is there and run"
-        if folder.name != data:
-            return f"{again} `make weights {options}`"
-        seed = re.search(r"-seed(\d+)", self.path.parent.name)
-        options += f" SEEDS={seed[1]}" if seed else ""
-        published = f"(for results/, `make publish PROFILE={profile}` too)"
-        if self.experiment:
-            return f"{again} `make experiment NAME={self.experiment} {options}` {published}"
-        return f"{again} `make figures {options}`, or `make all-figures {options}` for what isn't in Table A {published}"
-
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise RefusedFile(path, "is missing")
+@contextmanager
+def _refusing(path: Path, problem: str) -> Iterator[None]:
+    """Turn whatever goes wrong in the block into a RefusedFile: damaged bytes make NumPy, zip and JSON raise anything."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, lzma.LZMAError) as error:
-        raise RefusedFile(path, f"is half-written or spoilt ({error})") from None
+        yield
+    except ResultsError:
+        raise
+    except Exception as error:
+        raise RefusedFile(path, f"{problem} ({error})") from None
+
+
+def _need(holds: object, problem: str) -> None:
+    if not holds:
+        raise ValueError(problem)
 
 
 def run_records(folder: Path) -> list[Path]:
-    """The records of the runs in a folder of results, <group>/<run>.json: of those that are complete."""
-    return sorted(path for path in folder.glob("[!.]*/[!.]*.json") if path.name != "group.json")
+    """The records of all runs of a folder of results, <group>/<run>.json: those that are there, and those published."""
+    listed = [folder / name for name in published(folder) or () if name.endswith(".json")]
+    return sorted({*listed, *(path for path in folder.glob("[!.]*/[!.]*.json") if path.name != "group.json")})
 
 
 def load_record(path: Path) -> dict[str, Any]:
-    """The record of a run, <run>.json. ResultsError if missing, half-written, where another run belongs, or of another config
-    than its name says.
-    """
-    if not path.is_file():
-        raise RefusedFile(path, "is missing")
-    try:
-        record = json.loads(path.read_text())
-    except ValueError as error:
-        raise RefusedFile(path, f"is half-written or spoilt ({error})") from None
-    if not isinstance(record, dict) or set(record) != RECORD_KEYS:
-        raise RefusedFile(path, f"is no record of a run: it should hold {', '.join(sorted(RECORD_KEYS))}")
-    if record["run"] != f"{path.parent.name}/{path.stem}" or record["weights"] != path.stem:
-        raise RefusedFile(path, f"is a duplicate, or was renamed: it describes the run {record['run']}")
-    for name, keys in PARTS.items():
-        if not isinstance(record[name], dict) or not keys <= set(record[name]):
-            raise RefusedFile(path, f"is no record of a run: its {name} should hold {', '.join(sorted(keys))}")
-    spoilt = [name for name, value in record["seconds"].items() if type(value) not in (int, float) or not np.isfinite(value)]
-    if spoilt:
-        raise RefusedFile(path, f"gives no finite number of seconds for {', '.join(spoilt)}")
-    try:
+    """The record of a run, <run>.json. ResultsError if it is missing, damaged, or of another run than its name says."""
+    content = read_checked(path)
+    with _refusing(path, "is damaged, or no record of this run"):
+        record = json.loads(content)
+        _need(RECORD <= set(record) <= RECORD | {"files"}, f"it should hold {', '.join(sorted(RECORD))}")
+        for name, keys in WITHIN.items():
+            _need(keys <= set(record[name]), f"its {name} should hold {', '.join(sorted(keys))}")
+        for name, value in record["seconds"].items():
+            _need(type(value) in (int, float) and np.isfinite(value), f"it gives no finite number of seconds for {name}")
         config = Config(**record["config"])
         run = f"{group_name(config, record['profile'])}/{Weights.of(config).name}"
-    except (TypeError, ValueError) as error:
-        raise RefusedFile(path, f"has a config that is none ({error})") from None
-    if run != record["run"] or config.data != record["data"]:
-        raise RefusedFile(path, f"contradicts itself: by its config, it is the run {run} on {config.data} stacks")
+        _need(
+            record["run"] == f"{path.parent.name}/{path.stem}",
+            f"it was copied or renamed: it says that it is {record['run']}",
+        )
+        _need(
+            (run, path.stem, config.data) == (record["run"], record["weights"], record["data"]),
+            f"it contradicts itself: by its config, it is the run {run} on {config.data} stacks",
+        )
     return record
 
 
-def load_predictions(path: Path) -> dict[str, np.ndarray]:
-    """The predictions of a run, <run>.npz, by name.
+def _read_arrays(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return dict(file)
+
+
+def load_run(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The record of a run (<run>.json, the path given) and its predictions (<run>.npz), by name.
 
     argmax (stacks, starts) uint8; for one frame median, too, and expected (index units) and entropy (nats), both
-    float16; for several frames the means of these two, mean_expected and mean_entropy (stacks,). Raises ResultsError
-    for a missing or half-written file, other arrays, shapes or types, NaN, an index above 48.
+    float16; for several frames the means of these two, mean_expected and mean_entropy (stacks,). Raises ResultsError for
+    what is missing, damaged or of another run; for other arrays, shapes or types, NaN, an index above 48, other stacks.
     """
-    arrays = _load_arrays(path)
-    names = PER_START if "expected" in arrays else PER_STACK
-    if set(arrays) != names:
-        raise RefusedFile(path, f"holds {', '.join(sorted(arrays))} instead of {', '.join(sorted(names))}")
-    shape = arrays["argmax"].shape
-    for name, values in arrays.items():
-        kind = np.uint8 if name in ("argmax", "median") else np.float16
-        if len(shape) != 2 or values.shape != (shape[:1] if name.startswith("mean_") else shape):
-            raise RefusedFile(path, f"holds {name} of shape {values.shape} beside argmax of shape {shape}")
-        if values.dtype != kind or not values.size or not np.isfinite(values).all() or values.max() >= N or values.min() < 0:
-            raise RefusedFile(path, f"holds {name} that is not {kind.__name__}, or with NaN, or below 0, or above {N - 1}")
+    record, file, scored = load_record(path), path.with_suffix(".npz"), _scored(path.parents[1])
+    content = read_checked(file)
+    with _refusing(file, "is damaged, or holds no predictions of this run"):
+        written = record.get("files", {}).get(".npz")  # records of earlier versions lack it
+        _need(written in (None, hashlib.sha256(content).hexdigest()), "it is another file than its record says")
+        arrays = _read_arrays(content)
+        names = PER_START if "expected" in arrays else PER_STACK
+        _need(set(arrays) == names, f"it holds {', '.join(sorted(arrays))} instead of {', '.join(sorted(names))}")
+        shape = len(scored["labels"]), parse_setting(record["config"]["setting"]).starts
+        for name, values in arrays.items():
+            kind = np.uint8 if name in ("argmax", "median") else np.float16
+            wanted = shape[:1] if name.startswith("mean_") else shape
+            _need(
+                values.shape == wanted and values.dtype == kind,
+                f"{name} is {values.dtype} {values.shape}, not {kind.__name__} {wanted}",
+            )
+            _need(values.min() >= 0 and values.max() < N, f"{name} holds NaN, or numbers outside 0..{N - 1}")
+    if record["stacks"]["digest"] != str(scored["digest"]):
+        raise RefusedFile(path, f"was scored on other stacks than {labels_file(path.parents[1])} describes")
+    return record, arrays
+
+
+def load_predictions(path: Path) -> dict[str, np.ndarray]:
+    """The predictions of a complete run, <run>.npz, as `load_run` gives them."""
+    return load_run(path.with_suffix(".json"))[1]
+
+
+def _scored(folder: Path) -> dict[str, np.ndarray]:
+    """What a folder's runs are scored on: labels, categories, positions, digest."""
+    path = labels_file(folder)
+    return _parse_labels(path, read_checked(path))
+
+
+@functools.lru_cache(4)
+def _parse_labels(path: Path, content: bytes) -> dict[str, np.ndarray]:
+    with _refusing(path, "is damaged"):
+        arrays = _read_arrays(content)
+        shapes = [arrays[name].shape for name in ("labels", "categories", "positions", "digest")]
+        stacks = shapes[0]
+        _need(shapes[1:] == [stacks, (*stacks, 2), ()], f"its arrays have the shapes {shapes}")
     return arrays
-
-
-def _labels_file(folder: Path) -> Path:
-    return folder / ("validation.npz" if folder.name.endswith("-validation") else "test.npz")
 
 
 def test_labels(folder: Path | str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """labels (stacks,), categories (stacks,) str, positions (stacks, 2) a folder's runs are scored on."""
-    arrays = _load_arrays(_labels_file(Path(folder)))
+    arrays = _scored(Path(folder))
     return arrays["labels"], arrays["categories"], arrays["positions"]
 
 
 test_labels.__test__ = False  # by its name, pytest would take it for a test
 
 
-def is_finished(folder: Path, run: str, config: "Config", digest: str) -> bool:
-    """Whether a run is complete, has this very config, and was scored on the stacks with this digest."""
+def labelled_digest(path: Path) -> str:
+    """Digest of the stacks that a labels file describes; empty for a file that is missing or damaged, to be written anew."""
     try:
-        record = load_record(folder / f"{run}.json")
-        load_predictions(folder / f"{run}.npz")
+        return str(_scored(path.parent)["digest"])
+    except ResultsError:
+        return ""
+
+
+def is_finished(folder: Path, run: str, config: Config, digest: str) -> bool:
+    """Whether a run in runs/ has all its files and this very config, and was scored on the stacks of this digest."""
+    try:
+        record, _ = load_run(folder / f"{run}.json")
+        curve = hashlib.sha256(read_checked(folder / f"{run}.csv")).hexdigest()
     except ResultsError:
         return False
-    described = _labels_file(folder.parent).is_file()
-    return described and record["config"] == asdict(config) and record["stacks"]["digest"] == digest
-
-
-def load_run(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The record (<run>.json, the path given) and the predictions of a run, which must fit each other and the stacks of
-    its folder. ResultsError otherwise.
-    """
-    record, predictions = load_record(path), load_predictions(path.with_suffix(".npz"))
-    config, scored = record["config"], _load_arrays(_labels_file(path.parents[1]))
-    shape = len(scored["labels"]), parse_setting(config["setting"]).starts
-    if record["stacks"]["digest"] != str(scored["digest"]) or predictions["argmax"].shape != shape:
-        raise RefusedFile(path, f"was scored on other stacks than {_labels_file(path.parents[1])} describes")
-    return record, predictions
+    described = record["config"], record["stacks"]["digest"], record.get("files", {}).get(".csv", curve)
+    return described == (asdict(config), digest, curve)
 
 
 def _row(path: Path, labels: np.ndarray) -> dict[str, Any]:
-    record, predictions = load_run(path)
-    config, argmax = record["config"], predictions["argmax"]
-    setting, weights = parse_setting(config["setting"]), parse_weights(record["weights"])
-    entropy = predictions["entropy"] if "entropy" in predictions else predictions["mean_entropy"]
-    row = {
-        "profile": record["profile"], "data": record["data"], "model": config["model"],
-        "setting": config["setting"], "views": setting.views, "frames": setting.frames,
-        "F": config["focal_indices"], "seed": config["seed"], "weights": weights.name, **weights.lambdas,
-        **evaluate(argmax, labels), "mean_entropy": float(entropy.mean(dtype=np.float64)), "path": str(path),
+    record, arrays = load_run(path)
+    config = record["config"]
+    setting = parse_setting(config["setting"])
+    entropy = arrays["entropy"] if "entropy" in arrays else arrays["mean_entropy"]
+    return {
+        **{name: record[name] for name in ("profile", "data")},
+        **{name: config[name] for name in ("model", "setting")},
+        **{"views": setting.views, "frames": setting.frames, "F": config["focal_indices"], "seed": config["seed"]},
+        **{"weights": record["weights"]},
+        **{name: float(config[name]) for name in ("lambda_msd", "lambda_kld", "lambda_jsd")},
+        **evaluate(arrays["argmax"], labels),
+        **{"mean_entropy": float(entropy.mean(dtype=np.float64)), "path": str(path)},
     }
-    defined = set(row) - ({"msd_star", "tv"} if setting.starts == 1 else set())
-    spoilt = [name for name in sorted(defined) if isinstance(row[name], float) and not np.isfinite(row[name])]
-    if spoilt:
-        raise RefusedFile(path, f"gives no finite number for {', '.join(spoilt)}")
-    return row
 
 
 def read_results(folder: Path | str, expected: Iterable[str] | None = None) -> pd.DataFrame:
-    """One row per run: who it is, its metrics in index units, its mean entropy in nats, the path of its
-    record.
+    """One row per run: who it is, its metrics in index units, its mean entropy in nats, the path of its record.
 
-    `expected` names the runs ("<group>/<run>") that must be there, and no others are read. Raises ResultsError,
-    naming the file and the command that makes it, for a missing or half-written file, for other arrays, for runs
-    renamed, duplicated or scored on other stacks, and for NaN where a number belongs.
+    `expected` names the runs ("<group>/<run>") that must be there, and no others are read. Raises ResultsError, naming
+    the file and the command that makes it, as `load_run` does, and for a folder without runs.
     """
     folder = Path(folder).absolute()
-    labels = test_labels(folder)[0]
-    if expected is None:
-        found = [path for kind in ("json", "npz") for path in folder.glob(f"[!.]*/[!.]*.{kind}")]
-        paths = {path.with_suffix(".json") for path in found if path.name != "group.json"}
-    else:
-        paths = {folder / f"{run}.json" for run in expected}
+    labels, paths = test_labels(folder)[0], {folder / f"{run}.json" for run in expected or ()}
+    if expected is None:  # predictions without a record, too, which is missing then
+        paths = {path.with_suffix(".json") for path in folder.glob("[!.]*/[!.]*.npz")}.union(run_records(folder))
     if not paths:
         raise ResultsError(f"no runs in {folder}: make them with `make figures PROFILE={folder.parent.name}`")
     return pd.DataFrame([_row(path, labels) for path in sorted(paths)])

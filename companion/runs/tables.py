@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from companion.statistics import at_equal_msd_star
-from fcl.metrics import bias_and_variance
-from fcl.metrics import constant_answer, evaluate
 from companion.experiments import groups, read_experiment
-from companion.runs.reading import RefusedFile, load_predictions, read_results, test_labels
 from companion.project import project_root
-from companion.runs.identity import ResultsError, group_name
+from companion.runs.identity import RefusedFile, ResultsError, group_name
+from companion.runs.reading import load_predictions, read_results, run_records, test_labels
+from companion.statistics import at_equal_msd_star
 from companion.weights import resolve_methods
+from fcl.metrics import bias_and_variance, constant_answer, evaluate
 
 COMMON_STARTS = 45  # the starts 0..44, which every number of frames has
 
@@ -28,49 +27,42 @@ def planned_runs(plan: Mapping[str, Any], profile: str, seeds: Iterable[int]) ->
     rows = []
     for seed in seeds:
         for config, methods in groups(plan, profile, seed):
-            also = {name: getattr(config, name) for name in ("iterations", "consistency_start", "pairing")}
+            shared = {name: getattr(config, name) for name in ("iterations", "consistency_start", "pairing")}
             group = group_name(config, profile)
             for method in methods:
                 ((_, weights),) = resolve_methods(method, profile, config.model, config.setting, config.data)
-                rows.append({"run": f"{group}/{weights.name}", "method": method, **also})
+                rows.append({"run": f"{group}/{weights.name}", "method": method, **shared})
     return pd.DataFrame(rows, columns=["run", "method", "iterations", "consistency_start", "pairing"])
 
 
 def complete_seeds(folder: Path, plan: Mapping[str, Any], profile: str, wanted: str = "all") -> list[int]:
-    """Seeds of an experiment that `folder` (results/<profile>/<data>) has.
+    """Seeds of an experiment of which `folder` (results/<profile>/<data>) has every run; published ones that are lost count,
+    so that whoever reads them notices.
 
-    A published seed counts when most of its runs are there, so that one that is missing among them gets noticed, but not
-    with the few runs that other experiments made too; any other when every run is. `wanted` names those asked for, as
-    "0 1". Raises ValueError for a text that isn't, ResultsError naming the folder and the commands that fill it when one of
-    them is missing or none is there.
+    `wanted` names those asked for, as "0 1". Raises ValueError for a text that isn't, ResultsError naming the folder and the
+    commands that fill it when one of them is missing or none is there.
     """
     if wanted != "all" and not all(text.isdigit() for text in wanted.split()):
         raise ValueError(f'seeds must be "all" or whole numbers as in "0 1", not {wanted!r}')
-    endings = {path.name.split("-seed")[-1].split("-")[0] for path in Path(folder).glob("*-seed*")}  # "0-shuffled" has 0
-    complete = set()
-    for seed in (int(ending) for ending in endings if ending.isdigit()):
-        runs = set(planned_runs(plan, profile, [seed]).run)
-        there = sum((folder / f"{run}.json").exists() for run in runs)
-        most = 0 if wanted != "all" else len(runs) / 2 if seed in plan["seeds"] else len(runs) - 1
-        if there > most:
-            complete.add(seed)
+    stored = {f"{path.parent.name}/{path.stem}" for path in run_records(folder)}
+    numbers = {run.split("/")[0].split("-seed")[-1].split("-")[0] for run in stored}  # "0-shuffled" has 0
+    complete = {
+        seed for seed in map(int, filter(str.isdigit, numbers)) if {*planned_runs(plan, profile, [seed]).run} <= stored
+    }
     seeds = complete if wanted == "all" else {int(text) for text in wanted.split()}
-    if not seeds or seeds - complete:
-        missing = " ".join(map(str, sorted(seeds - complete)))
+    missing = " ".join(map(str, sorted(seeds - complete)))
+    if missing or not seeds:
         target = f"experiment NAME={plan['name']}" if "name" in plan else "all-figures"
         command = f"make {target} PROFILE={profile}" + f" SEEDS={missing!r}" * bool(missing)
         raise ResultsError(
-            f"{folder} has no {'seed' if not seeds else f'seed {missing}'} with all that this experiment needs. "
+            f"{folder} has no {f'seed {missing}' if missing else 'seed'} with all that this experiment needs. "
             f"`{command}` makes them in runs/; `make publish` copies finished runs to results/."
         )
     return sorted(seeds)
 
 
-def read_runs(
-    name: str, profile: str, source: str = "results", seeds: str = "all", data: str = ""
-) -> pd.DataFrame:
-    """The runs of experiments/<name>.yml: a row of `companion.runs.reading.read_results` each, with the columns of
-    `planned_runs`.
+def read_runs(name: str, profile: str, source: str = "results", seeds: str = "all", data: str = "") -> pd.DataFrame:
+    """The runs of experiments/<name>.yml: a row of `read_results` each, with the columns of `planned_runs`.
 
     source is results (committed) or runs (made here); seeds as in `complete_seeds`; data as in `read_experiment`. Errors as
     there.
@@ -92,7 +84,7 @@ def planned_results(folder: Path, plan: Mapping[str, Any], profile: str, seeds: 
 
 
 def predictions(rows: pd.DataFrame, name: str = "argmax") -> list[np.ndarray]:
-    """One of the stored arrays of each run, in their order (`companion.runs.reading.load_predictions`)."""
+    """One of the stored arrays of each run, in their order (`companion.runs.reading.load_run`)."""
     return [load_predictions(Path(path).with_suffix(".npz"))[name] for path in rows.path]
 
 
@@ -124,8 +116,8 @@ def with_readout(rows: pd.DataFrame, readout: str) -> pd.DataFrame:
 
 def squared_errors(rows: pd.DataFrame) -> pd.DataFrame:
     """The same runs with squared_bias and variance, means over stacks, and their sum, squared_error: rmse squared."""
-    parts = [bias_and_variance(answer, labels_of(rows)) for answer in predictions(rows)]
-    rows = rows.assign(squared_bias=[bias.mean() for bias, _ in parts], variance=[spread.mean() for _, spread in parts])
+    splits = [bias_and_variance(answer, labels_of(rows)) for answer in predictions(rows)]
+    rows = rows.assign(squared_bias=[bias.mean() for bias, _ in splits], variance=[spread.mean() for _, spread in splits])
     return rows.assign(squared_error=rows.squared_bias + rows.variance)
 
 
@@ -143,8 +135,8 @@ def stack_changes(rows: pd.DataFrame, method: str) -> pd.DataFrame:
 
 def _by_stack(answer: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
     answer = answer.astype(np.int64)
-    return pd.DataFrame({"mae": np.abs(answer - labels[:, None]).mean(1), "msd_star": answer.std(1),
-                         "tv": np.abs(np.diff(answer)).mean(1)})
+    errors, steps = np.abs(answer - labels[:, None]), np.abs(np.diff(answer))
+    return pd.DataFrame({"mae": errors.mean(1), "msd_star": answer.std(1), "tv": steps.mean(1)})
 
 
 def at_equal(
@@ -155,10 +147,10 @@ def at_equal(
     treatment, control: the weights of each by name, in order, without the baseline. capped: at no higher MSD* than the
     baseline's. Columns: setting, seed, msd_star, treatment, control.
     """
-    found = []
+    readings = []
     for (setting, seed), runs in rows.groupby(["setting", "seed"], sort=False):
         points = runs.drop_duplicates("weights").set_index("weights")[["msd_star", value]]
         curves = [points.loc[["baseline", *names]] for names in (treatment, control)]
         highest = points.msd_star["baseline"] if capped else np.inf
-        found.append((setting, seed, *at_equal_msd_star(*curves, highest)))
-    return pd.DataFrame(found, columns=["setting", "seed", "msd_star", "treatment", "control"])
+        readings.append((setting, seed, *at_equal_msd_star(*curves, highest)))
+    return pd.DataFrame(readings, columns=["setting", "seed", "msd_star", "treatment", "control"])

@@ -37,9 +37,9 @@ def test_the_same_runs_in_a_place_of_their_own(monkeypatch):
 
 def test_weights_of_photographs_are_their_own(monkeypatch):
     entry = {method: "msd1" for method in ("msd", "jsd", "kld", "fcl")}
-    monkeypatch.setattr(weights, "read_data", lambda name: {"laptop": {"afpe": {"D1": entry}}})
+    monkeypatch.setattr(weights, "read_data", lambda name, schema: {"laptop": {"afpe": {"D1": entry}}})
     assert chosen_weights("laptop", "afpe", "D1")["fcl"].msd == 1
-    with pytest.raises(ValueError, match="no weights for laptop-learnaf, afpe, D1.*PROFILE=laptop DATA=learnaf"):
+    with pytest.raises(ValueError, match="no msd, .* for laptop-learnaf, afpe, D1.*PROFILE=laptop DATA=learnaf"):
         chosen_weights("laptop", "afpe", "D1", data="learnaf")
 
 

@@ -78,5 +78,5 @@ def test_frontiers_are_read_at_the_middle_of_what_both_reach():
 def test_a_method_of_a_model_with_few_chosen_weights_is_found(folder, monkeypatch):
     write_seeds(folder)
     few, read = {"laptop": {"afpe": {"D1": {"fcl": "msd4+kld4"}}}}, weights.read_data
-    monkeypatch.setattr(weights, "read_data", lambda name: few if name == "weights.yml" else read(name))
+    monkeypatch.setattr(weights, "read_data", lambda name, schema: few if name == "weights.yml" else read(name, schema))
     assert Stored(folder).runs({"method": "fcl", "setting": "D1"})

@@ -10,6 +10,7 @@ import torch
 from tiny import ROOT, make_project, random_stacks, store
 
 from companion.profiles import profile_config
+from companion.runs.checksums import published
 from companion.runs.identity import ResultsError, run_folder
 from companion.runs.publish import keep_networks, main, publish
 from companion.runs.reading import read_results
@@ -34,7 +35,7 @@ def test_publish_copies_records_and_predictions_and_nothing_else(root, capsys):
     main(["--profile", "laptop"])
     assert "published 2 runs and 0 trained networks to results/laptop/" in capsys.readouterr().out
     copied = {path.relative_to(root / "results").as_posix() for path in (root / "results").rglob("*") if path.is_file()}
-    assert copied == {"laptop/simulated/test.npz"} | {
+    assert copied == {"laptop/simulated/test.npz", "laptop/simulated/SHA256SUMS"} | {
         f"laptop/simulated/{path.parent.name}/{path.stem}{kind}" for path in paths for kind in (".json", ".npz")
     }
     for path in paths:
@@ -42,7 +43,33 @@ def test_publish_copies_records_and_predictions_and_nothing_else(root, capsys):
     table, published = (read_results(root / "runs/laptop/simulated"), read_results(root / "results/laptop/simulated"))
     assert table.drop(columns="path").equals(published.drop(columns="path"))
     store(replace(config, seed=1))
-    assert len(publish("laptop")) == 3  # what is there stays, what is new is added
+    assert len(publish("laptop")[0]) == 3  # what is there stays, what is new is added
+
+
+def checked(folder):
+    """What the standard tool says of the list, a line for each file."""
+    command = ["sha256sum" if shutil.which("sha256sum") else "gsha256sum", "-c", "SHA256SUMS"]
+    return sorted(subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout.splitlines())
+
+
+@pytest.mark.skipif(not (shutil.which("sha256sum") or shutil.which("gsha256sum")), reason="no sha256sum here")
+def test_the_list_of_published_files_is_kept_up_to_date(root, capsys):
+    config, folder = profile_config("laptop"), root / "results/laptop/simulated"
+    first, second = store(config), store(replace(config, seed=1))
+    main(["--profile", "laptop"])
+    groups = [f"afpe-D1-F4-seed{seed}/baseline" for seed in range(3)]
+    names = [f"{group}.{kind}: OK" for group in groups for kind in ("json", "npz")]
+    assert checked(folder) == [*names[:4], "test.npz: OK"]
+    first.write_text(first.read_text().replace('"predict": 1.0', '"predict": 2.0'))
+    store(replace(config, seed=2))
+    shutil.rmtree(second.parent), shutil.rmtree(folder / second.parent.name)
+    (folder / "SHA256SUMS").unlink()  # as before there was one
+    main(["--profile", "laptop"])
+    assert checked(folder) == [*names[:2], *names[4:], "test.npz: OK"] and "no longer" not in capsys.readouterr().out
+    shutil.rmtree(folder / "afpe-D1-F4-seed2"), shutil.rmtree(root / "runs/laptop/simulated/afpe-D1-F4-seed2")
+    main(["--profile", "laptop"])
+    assert checked(folder) == [*names[:2], "test.npz: OK"]
+    assert "no longer listed as published, as they are gone: " in capsys.readouterr().out
 
 
 def test_publish_refuses_smoke_nothing_spoilt_runs_and_other_stacks(root):
@@ -76,7 +103,7 @@ def test_publish_keeps_the_runs_of_a_group_to_one_trunk(root):
         publish("laptop")
     other.with_suffix(".npz").write_bytes(baseline.with_suffix(".npz").read_bytes())
     other.write_text(record)
-    assert len(publish("laptop")) == 2
+    assert len(publish("laptop")[0]) == 2
     other.write_text(record.replace('"trunk": 2.0', '"trunk": 3.0'))
     with pytest.raises(ResultsError, match="two of these"):
         publish("laptop")
@@ -89,6 +116,7 @@ def test_networks_named_in_the_plan_are_kept_without_their_training_state(root):
     (kept,) = keep_networks("laptop")  # the others were not trained
     assert kept == root / "results/laptop/simulated/networks/afpe-D1-baseline.safetensors"
     assert kept.stat().st_size < checkpoint.stat().st_size / 2
+    assert list(published(kept.parents[1])) == ["networks/afpe-D1-baseline.safetensors"]
     arguments = torch.rand(2, 1, 2, 16, 16), torch.tensor([0, 48]), torch.zeros(2, 2)
     assert torch.equal(load_model(kept)(*arguments), load_model(checkpoint)(*arguments))
 

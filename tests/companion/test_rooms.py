@@ -8,7 +8,19 @@ import pytest
 from tiny import ROOT
 
 ROOMS = [  # from the ground up
-    *("project", "profiles", "weights", "experiments", "statistics", "paper", "runs", "notebooks", "batch", "report"),
+    *(
+        "project",
+        "strict_yaml",
+        "profiles",
+        "weights",
+        "experiments",
+        "statistics",
+        "paper",
+        "runs",
+        "notebooks",
+        "batch",
+        "report",
+    ),
     *("claims", "photographs", "book", "interpreter", "doctor"),
 ]
 NEEDS = {"torch", "numpy", "scipy", "PIL", "safetensors", "tqdm"}  # of fcl, as pyproject.toml says

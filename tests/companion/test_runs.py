@@ -1,5 +1,7 @@
 """Run identity and storage: names, folders, records."""
 
+import hashlib
+import json
 import math
 import subprocess
 from dataclasses import replace
@@ -98,16 +100,18 @@ def test_chosen_weights_come_from_the_file(root):
     chosen = chosen_weights("laptop", "afpe", "D1")
     assert {method: weights.name for method, weights in chosen.items()} == {"baseline": "baseline"} | CHOSEN
     for profile, model, setting in (("laptop", "afpe", "I1"), ("laptop", "l2a", "D1"), ("paper", "afpe", "D1")):
-        with pytest.raises(ValueError, match=f"has no weights for {profile}, {model}, {setting}.*make weights"):
+        with pytest.raises(ValueError, match=f"has no msd, .*, fcl for {profile}, {model}, {setting}.*make weights"):
             chosen_weights(profile, model, setting)
     (root / "experiments" / "weights.yml").write_text(yaml.safe_dump({"laptop": {"afpe": {"D1": {"msd": "msd6"}}}}))
-    with pytest.raises(ValueError, match="has only msd for laptop"):
+    with pytest.raises(ValueError, match="has no jsd, kld, fcl for laptop"):
         chosen_weights("laptop", "afpe", "D1")
     assert chosen_weights("laptop", "afpe", "D1", ["msd"]) == {"msd": Weights(msd=6)}  # as L2A, where FCL is enough
     (root / "experiments" / "weights.yml").write_text(
         yaml.safe_dump({"laptop": {"afpe": {"D1": CHOSEN | {"flc": "msd4+kld4"}}}})
     )
-    with pytest.raises(ValueError, match="has only .*flc.* for laptop"):
+    with pytest.raises(
+        ValueError, match="weights.yml, line 5: laptop: afpe: D1: flc: there is no such key. Did you mean 'fcl'"
+    ):
         chosen_weights("laptop", "afpe", "D1")
 
 
@@ -249,18 +253,26 @@ def test_code_state_without_and_with_a_repository(tmp_path, monkeypatch):
     assert provenance.code_state() == {"commit": None, "clean": None}
 
 
-def test_predictions_of_several_frames_keep_means_per_stack(tmp_path):
+def stored(config, predictions):
+    """What is read again of predictions that a run has written."""
+    path = store(config)
+    writing.write_predictions(path.parent, path.stem, predictions)
+    record = json.loads(path.read_text())
+    record["files"][".npz"] = hashlib.sha256(path.with_suffix(".npz").read_bytes()).hexdigest()
+    path.write_text(json.dumps(record))
+    return load_predictions(path.with_suffix(".npz"))
+
+
+def test_predictions_of_several_frames_keep_means_per_stack(root):
     numbers = np.random.default_rng(0)
     one = Predictions(
         *(numbers.uniform(0, 40, (6, 49)).astype(kind) for kind in (np.uint8, np.float16, np.float16, np.uint8))
     )
     two = Predictions(*(array[:, :48] for array in one))
-    writing.write_predictions(tmp_path / "p/d/g", "one", one)
-    writing.write_predictions(tmp_path / "p/d/g", "two", two)
-    for name, values in load_predictions(tmp_path / "p/d/g/one.npz").items():
+    for name, values in stored(profile_config("laptop"), one).items():
         given = getattr(one, name)
         assert values.dtype == given.dtype and np.abs(values.astype(float) - given).max() <= 1 / 64
         assert (values.astype(float) * 32 % 1 == 0).all()
-    stored = load_predictions(tmp_path / "p/d/g/two.npz")
-    assert set(stored) == {"argmax", "mean_expected", "mean_entropy"} and np.array_equal(stored["argmax"], two.argmax)
-    np.testing.assert_allclose(stored["mean_entropy"], [row.astype(float).mean() for row in two.entropy], rtol=1e-3)
+    means = stored(profile_config("laptop", setting="D2"), two)
+    assert set(means) == {"argmax", "mean_expected", "mean_entropy"} and np.array_equal(means["argmax"], two.argmax)
+    np.testing.assert_allclose(means["mean_entropy"], [row.astype(float).mean() for row in two.entropy], rtol=1e-3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from companion import weights
-from companion.runs import networks as stored
+from companion.runs import networks
 from companion.runs.identity import ResultsError
 from companion.runs.reading import load_predictions
 from companion.weights import parse_weights
@@ -32,39 +32,39 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_each_planned_run_comes_with_its_predictions(folder):
-    rows = stored.stored_predictions(folder, PLAN, "laptop", "all")
+    rows = networks.stored_predictions(folder, PLAN, "laptop", "all")
     assert list(zip(rows.setting, rows.method, rows.seed)) == [
         (setting, method, seed) for seed in (0, 1) for setting in ("D1", "D5") for method in ("baseline", "fcl")
     ]
     assert [argmax.shape[1] for argmax in rows.argmax] == [49, 49, 45, 45] * 2
     expected = load_predictions(folder / "afpe-D5-F4-seed1" / "msd4+kld4.npz")["argmax"]
     assert np.array_equal(rows.argmax.iloc[-1], expected)
-    assert stored.scored_on(rows) == (0, 64)
+    assert networks.scored_on(rows) == (0, 64)
 
 
 def test_what_is_missing_is_named(folder):
     with pytest.raises(ResultsError, match="no seed with all that this experiment needs"):
-        stored.stored_predictions(folder, PLAN | {"model": "l2a"}, "laptop", "all")
+        networks.stored_predictions(folder, PLAN | {"model": "l2a"}, "laptop", "all")
     (folder / "afpe-D1-F4-seed0" / "baseline.npz").unlink()
     with pytest.raises(ResultsError, match="afpe-D1-F4-seed0/baseline.npz is missing"):
-        stored.stored_predictions(folder, PLAN, "laptop", "0")
+        networks.stored_predictions(folder, PLAN, "laptop", "0")
 
 
 def test_a_network_is_the_checkpoint_or_the_kept_one_of_that_seed_or_named(folder, monkeypatch):
     seeds = {}
     load = lambda path: SimpleNamespace(config=SimpleNamespace(seed=seeds[path]), path=path)  # noqa: E731
-    monkeypatch.setattr(stored, "load_model", load)
-    row = next(stored.stored_predictions(folder, PLAN, "laptop", "0").itertuples())
+    monkeypatch.setattr(networks, "load_model", load)
+    row = next(networks.stored_predictions(folder, PLAN, "laptop", "0").itertuples())
     kept = folder / "networks" / "afpe-D1-baseline.safetensors"
     kept.parent.mkdir()
     for _ in ("absent", "of seed 3"):
         with pytest.raises(ResultsError, match="networks/afpe-D1-baseline.safetensors is missing, or of another seed"):
-            stored.trained_network(folder, row)
+            networks.trained_network(folder, row)
         kept.touch()
         seeds[kept] = 3
     seeds[kept] = 0
-    assert stored.trained_network(folder, row).path == kept
+    assert networks.trained_network(folder, row).path == kept
     checkpoint = folder / "afpe-D1-F4-seed0" / "baseline.safetensors"
     checkpoint.touch()
     seeds[checkpoint] = 0
-    assert stored.trained_network(folder, row).path == checkpoint
+    assert networks.trained_network(folder, row).path == checkpoint

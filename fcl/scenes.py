@@ -99,7 +99,7 @@ def highlights(rng: np.random.Generator, shape: tuple[int, int], count: int) -> 
 
 
 def texture(rng: np.random.Generator, shape: tuple[int, int], contrast: float, exponent: float) -> np.ndarray:
-    """Radiance (h, w) with mean about 1: exp of dead leaves mixed with a 1/f^exponent field, `contrast` its log deviation."""
+    """Radiance (h, w), mean about 1: exp of dead leaves mixed with a 1/f^exponent field, its log deviation `contrast`."""
     share, smallest_leaf = rng.uniform(0.3, 1.0), np.exp(rng.uniform(0, np.log(6)))
     mix = share * dead_leaves(rng, shape, smallest_leaf) + (1 - share) * power_law_field(rng, shape, exponent)
     return np.exp(contrast * (mix - mix.mean()) / mix.std())

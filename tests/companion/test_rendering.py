@@ -9,6 +9,7 @@ from pathlib import Path
 import fake
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from companion.batch import plan, rendering
@@ -76,6 +77,16 @@ def test_every_section_is_drawn_from_stored_runs_and_only_again_when_these_chang
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, str(fake.ROOT / "tests" / "fake.py"), "laptop", "0 1", *names]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    (tmp_path / "README.md").write_text("It quotes nothing.\n")
+    for notebook in (tmp_path / "notebooks").glob("*.ipynb"):  # nor do they: not everything that is quoted is drawn here
+        notebook.write_text(notebook.read_text(encoding="utf-8").replace("<!-- quote ", "<!-- "), encoding="utf-8")
+    (tmp_path / "experiments/backbones.yml").unlink()
+    for name in names:  # what is published is what was made up
+        file = tmp_path / "experiments" / f"{name}.yml"
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"seeds": [0, 1]}))
+    claims = yaml.safe_load((tmp_path / "experiments/claims.yml").read_text())
+    claims["claims"] = [claim for claim in claims["claims"] if "layer_switches" not in str(claim)]  # these simulate again
+    (tmp_path / "experiments/claims.yml").write_text(yaml.safe_dump(claims))
     batch = partial(subprocess.run, cwd=tmp_path, env=environment, capture_output=True, text=True)
     draw = [sys.executable, "-m", "companion.batch", "render", "--cores", "2"]
     done = batch(draw)

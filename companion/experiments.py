@@ -41,13 +41,18 @@ class Variant(Part):
     parts: list[Part] = []
 
 
+def _known_profile(name: str) -> str:
+    read_profile(name)  # complains about another one
+    return name
+
+
 class Experiment(Variant):
     """A file that says what is run. `base`, `factors`, `tolerance`, `split`: how weights are chosen."""
 
     data: Data
     seeds: list[Seed]
     renders: list[str] = []
-    profiles: dict[str, Variant] = {}
+    profiles: dict[Annotated[str, AfterValidator(_known_profile)], Variant] = {}
     factors: list[Positive] = []
     tolerance: Positive = 1.0
     split: Literal["test", "validation"] = "test"
@@ -86,8 +91,6 @@ def read_experiment(name: str, profile: str, data: str = "") -> dict[str, Any]:
     """
     read_profile(profile)
     plan = read_data(f"{name}.yml", EXPERIMENT)
-    for other in plan.get("profiles", {}):
-        read_profile(other)
     return plan | plan.get("profiles", {}).get(profile, {}) | ({"data": data} if data else {}) | {"name": name}
 
 

@@ -47,6 +47,8 @@ def read_data(name: str, schema: TypeAdapter = MAPPING) -> dict[str, Any]:
 def read_profile(profile: str, model: str = "afpe", data: str = "simulated") -> dict[str, Any]:
     """One profile of experiments/profiles.yml, as it is for a model and for data. ValueError for an unknown one."""
     profiles = read_data("profiles.yml", PROFILES)
+    if not profiles:
+        raise ValueError("experiments/profiles.yml names no profile: `git restore experiments/profiles.yml` brings it back")
     if profile not in profiles:
         raise ValueError(f"profile must be one of {', '.join(profiles)}, not {profile!r}.{closest(profile, profiles)}")
     return _of(profiles[profile], model, data)

@@ -71,7 +71,8 @@ def _problem(name: str, tree: yaml.Node, loc: tuple, type: str, msg: str, input:
         problem = f"{loc[-1]} is missing"
     elif type == "extra_forbidden":
         problem = f"there is no such key.{closest(loc[-1], Schema.keys())}"
+    elif type == "value_error":
+        problem = msg.removeprefix("Value error, ")
     else:
-        problem = msg.removeprefix("Value error, ").replace("Input should be", "must be")
-        problem += "" if isinstance(input, Schema | dict) or repr(input) in problem else f", not {input!r}"
+        problem = f"{msg.replace('Input should be', 'must be')}, not {input!r}"
     return f"{name}, line {line}: {place}{problem}"

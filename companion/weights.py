@@ -130,8 +130,8 @@ def resolve_methods(
 ) -> list[tuple[str, Weights]]:
     """(label, weights) of each run in a comma-separated string of methods or weights: 'baseline, fcl, jsd32'.
 
-    Two labels may stand for the same weights (fcl and msd4+kld4): one run, under the first label. Raises
-    ValueError for an unknown or missing name, and for one that is there twice.
+    Two labels may stand for the same weights (fcl and msd4+kld4): one run, under the first label. Raises ValueError for an
+    unknown or missing name, and for one that is there twice.
     """
     labels = [label.strip() for label in methods.split(",")]
     resolved: dict[Weights, str] = {}

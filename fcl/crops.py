@@ -1,8 +1,8 @@
 """Crops: the slices of a container that are cut, as they are asked for, out of memory-mapped native frames.
 
-A capture is one file, (49, 2, rows, columns) uint16 as the camera's images are stored; patches of 128 px at stride 40
-would be five times as much. What is mapped belongs to the system's page cache: memory doesn't grow with the data.
-Only a few files are mapped at once: each map holds a file open, and a process may have but 256 of them (macOS).
+A capture is one file, (49, 2, rows, columns) uint16 as the camera's images are stored; patches of 128 px at stride 40 would
+be five times as much. What is mapped belongs to the system's page cache: memory doesn't grow with the data. Only a few files
+are mapped at once: each map holds a file open, and a process may have but 256 of them (macOS).
 """
 
 import os
@@ -34,10 +34,10 @@ def open_frames(file: Path) -> np.memmap:
 class Crops:
     """Behaves like an array (stacks, 49, 2, patch, patch) uint16 that is read when indexed.
 
-    files: one per capture. places (stacks, 3): capture, first row, first column of the patch in the full frame. halved:
-    the files have every other column, as a dual-pixel sensor is read out, and what lies between is interpolated (3/4 of the
-    nearer sample, 1/4 of the other one: `fcl.simulator.expose`). transposed, mirrored: the full frame is the file with
-    its axes exchanged, then its columns reversed; this brings the dual-pixel baseline to the last axis.
+    files: one per capture. places (stacks, 3): capture, first row, first column of the patch in the full frame. halved: the
+    files have every other column, as a dual-pixel sensor is read out, and what lies between is interpolated (3/4 of the
+    nearer sample, 1/4 of the other one: `fcl.simulator.expose`). transposed, mirrored: the full frame is the file with its
+    axes exchanged, then its columns reversed; this brings the dual-pixel baseline to the last axis.
     Raises ValueError for a file that is missing, damaged or of another shape than the first, and for places outside.
     """
 

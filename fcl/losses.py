@@ -6,14 +6,14 @@ Shapes
     n   focal indices, which are the classes (49 in the paper)
     B   samples of any batch; in training B = S * F
 
-Every function takes logits, works with log-probabilities and returns one value per sample or scene, in nats unless it
-says otherwise. Nothing is reduced over B or S: training adds ordinal_loss(...).mean() and
-focal_consistency_loss(...).mean(). bfloat16 and half logits are computed in float32, under autocast too, and the result
-has the type of the logits. Values and gradients are finite for float32 logits up to +-1e4; a NaN in the logits gives NaN.
-An argument of a wrong shape or type raises ValueError.
+Every function takes logits, works with log-probabilities and returns one value per sample or scene, in nats unless it says
+otherwise. Nothing is reduced over B or S: training adds ordinal_loss(...).mean() and focal_consistency_loss(...).mean().
+bfloat16 and half logits are computed in float32, under autocast too, and the result has the type of the logits. Values and
+gradients are finite for float32 logits up to +-1e4; a NaN in the logits gives NaN. An argument of a wrong shape or type
+raises ValueError.
 
-The paper is S. Lee, M. Choi, N. Lee, H.-E. Lee, "Stable Autofocus with Focal Consistency Loss", WACV 2025. Its main text
-was not available here: what its supplement does not state is inferred, and the docstrings say where.
+The paper is S. Lee, M. Choi, N. Lee, H.-E. Lee, "Stable Autofocus with Focal Consistency Loss", WACV 2025. Its main text was
+not available here: what its supplement does not state is inferred, and the docstrings say where.
 """
 
 import math
@@ -30,8 +30,8 @@ def ordinal_loss(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Te
 
         loss = -sum_k y_k log p_k,    y = softmax_k(-(k - g)^2 / T)
 
-    Diaz and Marathe (CVPR 2019) proposed these labels, and the paper trains every network with them (supplement A). It
-    does not state T: other implementations use 1.
+    Diaz and Marathe (CVPR 2019) proposed these labels, and the paper trains every network with them (supplement A). It does
+    not state T: other implementations use 1.
 
     Args: logits (B, n); target (B,), integers g in 0..n-1; temperature T > 0, in squared index steps.
     Returns: (B,); never below the entropy of y.
@@ -93,8 +93,8 @@ def jensen_shannon(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     log_p, log_q, dtype = _log_probabilities(p_logits, q_logits)
     m = (log_p.exp() + log_q.exp()) / 2  # no probability is clamped: the tails keep their gradient
     d = log_p - log_q
-    # Near agreement p log(p/m) and q log(q/m) cancel, and rounding may leave a sum below 0. Instead, with t = tanh(d/2)
-    # and e = exp(-|d|), JSD = sum_k m_k h(d_k), where h >= 0 has two forms:
+    # Near agreement p log(p/m) and q log(q/m) cancel, and rounding may leave a sum below 0. Instead, with t = tanh(d/2) and
+    # e = exp(-|d|), JSD = sum_k m_k h(d_k), where h >= 0 has two forms:
     #     h(d) = (d t + log(1 - t^2)) / 2, exact near 0,    h(d) = ln 2 - log(1 + e) - |d| e / (1 + e), exact far from it
     near, far = d.clamp(-1, 1), d.abs()  # `where` needs finite gradients of both forms
     t, e = (near / 2).tanh(), (-far).exp()
@@ -130,8 +130,8 @@ def mean_standard_deviation(logits: Tensor) -> Tensor:
     wide = _wide(logits, "(S, F, n)")
     position = torch.linspace(0, 1, logits.shape[-1], device=logits.device, dtype=wide.dtype)
     expected = (wide.softmax(-1) * position).sum(-1)  # (S, F)
-    # Half the mean square difference over all pairs is the variance. It is exactly 0 when all agree, while the mean of
-    # equal numbers may differ from them by rounding.
+    # Half the mean square difference over all pairs is the variance. It is exactly 0 when all agree, while the mean of equal
+    # numbers may differ from them by rounding.
     difference = expected[:, :, None] - expected[:, None, :]  # (S, F, F)
     variance = difference.square().mean((1, 2)) / 2
     # The slope of the root at 0 is infinite, and 0 * inf is NaN: there, take the root of 1 and discard it.
@@ -146,8 +146,8 @@ def focal_consistency_loss(
 
         lambda_msd MSD  +  lambda_kld 1/n sum_{i<j} J_ij  +  lambda_jsd 1/n sum_{i<j} JSD_ij
 
-    The last term is the alternative of supplement B. The division by n is inferred, like the scale of MSD: without both,
-    the published weights (4, 4) would make this term far larger than the ordinal loss of one or two nats.
+    The last term is the alternative of supplement B. The division by n is inferred, like the scale of MSD: without both, the
+    published weights (4, 4) would make this term far larger than the ordinal loss of one or two nats.
 
     Args: logits (S, F, n) and the three weights.
     Returns: (S,); 0 for F = 1.

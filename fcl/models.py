@@ -4,13 +4,13 @@ Shapes
     B  samples     m  observed frames    N     focal indices, 49
     H, W  patch    V  views: left and right in a D setting, their mean in an I setting
 
-A network takes `slices` (B, m, 2, H, W), the left and right images of the frames start .. start + m - 1 as
-(count - black) / (white - black); `start` (B,); and `position` (B, 2), the patch centre (x, y) in [-1, 1] over the full
-frame. It returns logits (B, N). torch.export, torch.compile and torch.func.vmap take a network as it is.
+A network takes `slices` (B, m, 2, H, W), the left and right images of the frames start .. start + m - 1 as (count - black) /
+(white - black); `start` (B,); and `position` (B, 2), the patch centre (x, y) in [-1, 1] over the full frame. It returns
+logits (B, N). torch.export, torch.compile and torch.func.vmap take a network as it is.
 
-AFPE: Choi, Lee, Lee, "Exploring Positional Characteristics of Dual-Pixel Data for Camera Autofocus", ICCV 2023.
-L2A: Herrmann et al., "Learning to Autofocus", CVPR 2020. The input channels are those of supplement A of "Stable
-Autofocus with Focal Consistency Loss". The supplement does not state the normalisation: it was chosen here.
+AFPE: Choi, Lee, Lee, "Exploring Positional Characteristics of Dual-Pixel Data for Camera Autofocus", ICCV 2023. L2A:
+Herrmann et al., "Learning to Autofocus", CVPR 2020. The input channels are those of supplement A of "Stable Autofocus with
+Focal Consistency Loss". The supplement does not state the normalisation: it was chosen here.
 """
 
 import math

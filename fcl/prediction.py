@@ -34,8 +34,8 @@ def predict(
 ) -> Predictions:
     """Predict from every start of every stack: arrays (stacks, starts). Leaves the model in evaluation mode.
 
-    `progress(done, total)` is called after each batch, in samples. Raises ValueError for a network of another setting,
-    and for answers that are not finite.
+    `progress(done, total)` is called after each batch, in samples. Raises ValueError for a network of another setting, and
+    for answers that are not finite.
     """
     observed, device = parse_setting(setting), next(model.parameters()).device
     if getattr(model, "setting", observed) != observed:

@@ -12,6 +12,7 @@ that is why real noise is correlated across the baseline and not along it.
 
 import argparse
 import math
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -198,6 +199,8 @@ def main() -> None:
         )
     except ValueError as error:
         parser.error(str(error))
+    except OSError as error:
+        sys.exit(f"simulator: {error}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """FocalStacks: one container for simulated and real focal stacks.
 
-Shape legend: 49 focal indices, two views (left, right), H x W the patch; B samples, m frames of each, S
-scenes, F slices of one scene. Counts are sensor counts, uint16, as they left the camera; a network sees
-(count - black) / (white - black).
+Shape legend: 49 focal indices, two views (left, right), H x W the patch; B samples, m frames of each, S scenes, F slices of
+one scene. Counts are sensor counts, uint16, as they left the camera; a network sees (count - black) / (white - black).
 
-On disk a container is a folder of plain `.npy` arrays and `stacks.json`, which describes them. Photographs have
-`crops.npz` in place of slices: where each patch lies in which capture (`fcl.crops`).
+On disk a container is a folder of plain `.npy` arrays and `stacks.json`, which describes them. Photographs have `crops.npz`
+in place of slices: where each patch lies in which capture (`fcl.crops`).
 """
 
 import hashlib
@@ -32,9 +31,9 @@ FILES = ("stacks.json", *(f"{name}.npy" for name in ARRAYS))
 class FocalStacks:
     """Labelled focal stacks.
 
-    slices (stacks, 49, 2, H, W) uint16, left then right view; labels (stacks,) focal index; positions
-    (stacks, 2) patch centre (x, y) in [-1, 1] over the frame; categories (stacks,) str; depths (stacks, H/4,
-    W/4) dioptres, or None where unknown.
+    slices (stacks, 49, 2, H, W) uint16, left then right view; labels (stacks,) focal index; positions (stacks, 2) patch
+    centre (x, y) in [-1, 1] over the frame; categories (stacks,) str; depths (stacks, H/4, W/4) dioptres, or None where
+    unknown.
     """
 
     slices: np.ndarray | crops.Crops
@@ -75,8 +74,8 @@ class FocalStacks:
         return digest.hexdigest()
 
     def observe(self, stacks: np.ndarray, starts: np.ndarray, frames: int = 1) -> Tensor:
-        """Normalised float32 slices (B, m, 2, H, W) that a lens at `starts` (B,) sees in `frames` consecutive
-        frames. IndexError for a start below 0, or frames beyond the last index.
+        """Normalised float32 slices (B, m, 2, H, W) that a lens at `starts` (B,) sees in `frames` consecutive frames.
+        IndexError for a start below 0, or frames beyond the last index.
         """
         frame = np.asarray(starts)[:, None] + np.arange(frames)
         if frame.min(initial=0) < 0:

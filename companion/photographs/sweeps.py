@@ -213,14 +213,14 @@ def own_stack(
     """The sweep in a folder as one focal stack of `patch` px, its baseline along the last axis, from far to near.
 
     corner: first row and column of the region in the files; None takes the centre. position: the region's (x, y) in [-1, 1]
-    over the full frame as the files show it, for images that are parts of one; None takes them for the frame.
-    What the images show is put right and said: files whose baseline runs along their columns are transposed, exchanged views
-    exchanged, images turned by half turned back, a sweep from near to far reversed. What they can't show is a warning, or
-    an error where even a guess would be as likely wrong. `source` says in "notes" what was read
-    and put right, in "covered" which of the 49 indices lie within the sweep, and in "places", for each index, near which one
-    its image was taken: the slice at each index is the image whose focus is nearest in dioptres. A single channel is both
-    views, for I settings only. Levels are 0 and the end of the usual range; networks normalise each patch, so they hardly
-    matter. Raises ValueError as `read_sweep`, for stack.json with other content, and for a region outside the image.
+    over the full frame as the files show it, for images that are parts of one; None takes them for the frame. What the
+    images show is put right and said: files whose baseline runs along their columns are transposed, exchanged views
+    exchanged, images turned by half turned back, a sweep from near to far reversed. What they can't show is a warning, or an
+    error where even a guess would be as likely wrong. `source` says in "notes" what was read and put right, in "covered"
+    which of the 49 indices lie within the sweep, and in "places", for each index, near which one its image was taken: the
+    slice at each index is the image whose focus is nearest in dioptres. A single channel is both views, for I settings only.
+    Levels are 0 and the end of the usual range; networks normalise each patch, so they hardly matter. Raises ValueError as
+    `read_sweep`, for stack.json with other content, and for a region outside the image.
     """
     if patch < 1:
         raise ValueError(f"patch must be at least 1 px, not {patch}")

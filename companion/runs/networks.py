@@ -17,8 +17,8 @@ from fcl.checkpoints import load_model
 def stored_predictions(folder: Path, plan: Mapping[str, Any], profile: str, seeds: str) -> pd.DataFrame:
     """One row per run of a plan, as `companion.runs.reading.read_results` gives them, with `method`, `run` and `argmax`.
 
-    plan: an experiment, as `companion.experiments.read_experiment` gives it; seeds: "all", or as "0 1". argmax
-    (stacks, starts) uint8. Raises ResultsError naming what is missing, and ValueError where weights are still to be chosen.
+    plan: an experiment, as `companion.experiments.read_experiment` gives it; seeds: "all", or as "0 1". argmax (stacks,
+    starts) uint8. Raises ResultsError naming what is missing, and ValueError where weights are still to be chosen.
     """
     rows = planned_results(folder, plan, profile, seeds)
     return rows.assign(argmax=pd.Series(predictions(rows), dtype=object))

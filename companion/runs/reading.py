@@ -80,9 +80,9 @@ def _read_arrays(content: bytes) -> dict[str, np.ndarray]:
 def load_run(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The record of a run (<run>.json, the path given) and its predictions (<run>.npz), by name.
 
-    argmax (stacks, starts) uint8; for one frame median, too, and expected (index units) and entropy (nats), both
-    float16; for several frames the means of these two, mean_expected and mean_entropy (stacks,). Raises ResultsError for
-    what is missing, damaged or of another run; for other arrays, shapes or types, NaN, an index above 48, other stacks.
+    argmax (stacks, starts) uint8; for one frame median, too, and expected (index units) and entropy (nats), both float16;
+    for several frames the means of these two, mean_expected and mean_entropy (stacks,). Raises ResultsError for what is
+    missing, damaged or of another run; for other arrays, shapes or types, NaN, an index above 48, other stacks.
     """
     record, file, scored = load_record(path), path.with_suffix(".npz"), _scored(path.parents[1])
     content = read_checked(file)
@@ -174,8 +174,8 @@ def _row(path: Path, labels: np.ndarray) -> dict[str, Any]:
 def read_results(folder: Path | str, expected: Iterable[str] | None = None) -> pd.DataFrame:
     """One row per run: who it is, its metrics in index units, its mean entropy in nats, the path of its record.
 
-    `expected` names the runs ("<group>/<run>") that must be there, and no others are read. Raises ResultsError, naming
-    the file and the command that makes it, as `load_run` does, and for a folder without runs.
+    `expected` names the runs ("<group>/<run>") that must be there, and no others are read. Raises ResultsError, naming the
+    file and the command that makes it, as `load_run` does, and for a folder without runs.
     """
     folder = Path(folder).absolute()
     labels, paths = test_labels(folder)[0], {folder / f"{run}.json" for run in expected or ()}

@@ -21,8 +21,8 @@ COMMON_STARTS = 45  # the starts 0..44, which every number of frames has
 def planned_runs(plan: Mapping[str, Any], profile: str, seeds: Iterable[int]) -> pd.DataFrame:
     """The runs of an experiment in its order, one row each.
 
-    Columns: run ("<group>/<run>"), method as the experiment calls it, and iterations, consistency_start,
-    pairing. Two methods with the same weights are two rows of one run.
+    Columns: run ("<group>/<run>"), method as the experiment calls it, and iterations, consistency_start, pairing. Two
+    methods with the same weights are two rows of one run.
     """
     rows = []
     for seed in seeds:

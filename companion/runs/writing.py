@@ -117,8 +117,8 @@ def write_record(
 ) -> dict[str, Any]:
     """<run>.json, the last file of a run: its presence says that the run is complete. Returns the record.
 
-    It holds the SHA-256 of the run's other `files`, .npz and .csv. code: from which the training began, where that isn't
-    the code as it is now.
+    It holds the SHA-256 of the run's other `files`, .npz and .csv. code: from which the training began, where that isn't the
+    code as it is now.
     """
     run = Weights.of(config).name
     paths = {suffix: folder / f"{run}{suffix}" for suffix in (".npz", ".csv")}

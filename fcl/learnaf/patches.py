@@ -1,7 +1,7 @@
 """Patches of the public data set of "Learning to Autofocus" (Herrmann et al., CVPR 2020) as FocalStacks.
 
-`fcl.learnaf.store` knows the files, and keeps the native images in a store; here they become labelled
-patches, which are cropped as they are asked for. No scene is in two splits.
+`fcl.learnaf.store` knows the files, and keeps the native images in a store; here they become labelled patches, which are
+cropped as they are asked for. No scene is in two splits.
 """
 
 import hashlib
@@ -72,8 +72,8 @@ def capture_name(capture: dict) -> str:
 def read_store(store: Path, view: str = "center") -> tuple[list[dict], dict[str, str]]:
     """What is known of each complete capture of a view, by name, and which are left out for their size, and why.
 
-    Patches of one container have one size of frame, that of most captures: levels, baseline and positions mean the same
-    in all. ValueError for an empty store, or a damaged capture.json.
+    Patches of one container have one size of frame, that of most captures: levels, baseline and positions mean the same in
+    all. ValueError for an empty store, or a damaged capture.json.
     """
     captures = [read_capture(path) for path in sorted((Path(store) / view).glob("*/*/capture.json"))]
     if not captures:
@@ -117,9 +117,9 @@ def split_captures(captures: Sequence[dict], split: str) -> list[dict]:
 def levels(captures: Sequence[dict]) -> tuple[float, float]:
     """Black and white level of all images, from their lowest and largest counts.
 
-    White is the end of the smallest usual range that holds the largest count: 10, 12, 14 or 16 bit. Black is 64/1023 of
-    it, as of this camera, unless in most captures a thousandth of some image lies below half of that: then it was
-    subtracted before.
+    White is the end of the smallest usual range that holds the largest count: 10, 12, 14 or 16 bit. Black is 64/1023 of it,
+    as of this camera, unless in most captures a thousandth of some image lies below half of that: then it was subtracted
+    before.
     """
     largest = max(capture["largest"] for capture in captures)
     lowest = np.median([capture["lowest"] for capture in captures])
@@ -131,9 +131,8 @@ def levels(captures: Sequence[dict]) -> tuple[float, float]:
 def orientation(captures: Sequence[dict]) -> tuple[bool, bool]:
     """(transposed, mirrored): what brings the baseline to the last axis, with the project's sign.
 
-    From the shifts (rows, columns) of the left image against the right one at the first and the last index. The baseline
-    is the axis of the larger ones. At index 0 everything is nearer than focus, so that the left image lies at greater x
-    there.
+    From the shifts (rows, columns) of the left image against the right one at the first and the last index. The baseline is
+    the axis of the larger ones. At index 0 everything is nearer than focus, so that the left image lies at greater x there.
     """
     shifts = np.array([capture["shifts"] for capture in captures])  # (captures, 2 slices, 2 axes)
     axis = int(np.square(shifts).sum((0, 1)).argmax())
@@ -260,13 +259,13 @@ def learnaf_stacks(
 ) -> FocalStacks:
     """Focal stacks from the public layout: patches (stacks, 49, 2, patch, patch), cropped when they are asked for.
 
-    root: the folder with train1 .. train7 and test, or with their archives. split: train, validation or test. view: of
-    the five phones. store: where the native images are kept, 16 bit, 300 MB for a capture (default: fcl-store in
-    `root`); what is there already is not read again. images: raw or interpolated, by default raw ones where there are any.
-    options: patch = 128, px; count = None, as many as there are, or so many of them drawn with seed = 0; those of
-    `Choices`: stride = 40, px; confidence = 0.99, from which on a depth is trusted; zmin = 0.1, m, see `depth_dioptres`.
-    Captures with a missing, damaged or unfitting file, or of another size than most, are left out, with a warning that
-    names it. Raises ValueError where nothing is left, and for unknown values.
+    root: the folder with train1 .. train7 and test, or with their archives. split: train, validation or test. view: of the
+    five phones. store: where the native images are kept, 16 bit, 300 MB for a capture (default: fcl-store in `root`); what
+    is there already is not read again. images: raw or interpolated, by default raw ones where there are any. options: patch
+    = 128, px; count = None, as many as there are, or so many of them drawn with seed = 0; those of `Choices`: stride = 40,
+    px; confidence = 0.99, from which on a depth is trusted; zmin = 0.1, m, see `depth_dioptres`. Captures with a missing,
+    damaged or unfitting file, or of another size than most, are left out, with a warning that names it. Raises ValueError
+    where nothing is left, and for unknown values.
     """
     store = Path(root) / "fcl-store" if store is None else Path(store)
     left_out = collect(root, store, view, images)

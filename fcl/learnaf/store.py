@@ -1,16 +1,16 @@
 """One pass over the public data set, from its folders or straight from its archives, to a store of native images.
 
-Five phones photographed each scene at 49 lens positions. Public loaders agree on the files: below train1 .. train7 and
-test lie, for a capture such as books_5 and the phone in the centre,
+Five phones photographed each scene at 49 lens positions. Public loaders agree on the files: below train1 .. train7 and test
+lie, for a capture such as books_5 and the phone in the centre,
 
     raw_left_pd/<capture>/<index>/result_pd_left_center.png         16 bit, 756 wide x 2016 high; right likewise
     raw_up_left_pd/<capture>/<index>/result_up_pd_left_center.png   the same interpolated to 1512 wide
     merged_depth/<capture>/result_merged_depth_center.png           8 bit, 378 wide x 504 high, a quarter of the frame
     merged_conf/<capture>/result_merged_conf_center.exr             confidence of the depth, cut off at 1
 
-The store has a folder <view>/<train1..test>/<capture> for what `fcl.learnaf.intake` makes of it. An archive gives its
-files in any order, so captures grow side by side, each on disk; memory holds one image. A pass that was stopped goes on:
-what the store holds and is unchanged is not read again. Messages name files as seen from the data set's folder.
+The store has a folder <view>/<train1..test>/<capture> for what `fcl.learnaf.intake` makes of it. An archive gives its files
+in any order, so captures grow side by side, each on disk; memory holds one image. A pass that was stopped goes on: what the
+store holds and is unchanged is not read again. Messages name files as seen from the data set's folder.
 """
 
 import gzip
@@ -62,8 +62,8 @@ def collect(
     root: the folder with train1 .. train7 and test, or with their archives (.tar, .tar.gz), which are not unpacked; of a
     folder and an archive of one name the folder is read. images: "raw" or "interpolated"; None takes of each folder or
     archive the raw ones where there are any; an archive without them is read twice.
-    Raises ValueError for an unknown view or kind, a root without any of these folders or archives, a link that leads out
-    of it, and a store with content that is not this project's; OSError where the store can't be written.
+    Raises ValueError for an unknown view or kind, a root without any of these folders or archives, a link that leads out of
+    it, and a store with content that is not this project's; OSError where the store can't be written.
     """
     root, store = Path(root), Path(store)
     if view not in PHONES or images not in (None, *IMAGES):

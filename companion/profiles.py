@@ -30,7 +30,7 @@ class Profile(Schema):
         return self
 
 
-PROFILES = TypeAdapter(dict[str, Profile])
+PROFILES = TypeAdapter(Annotated[dict[str, Profile], Field(min_length=1)])
 
 
 def read_data(name: str, schema: TypeAdapter = MAPPING) -> dict[str, Any]:

@@ -24,20 +24,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Fill the store, or make a container of its patches."""
     parser = argparse.ArgumentParser(prog="python -m companion.photographs", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    collecting = commands.add_parser("collect", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    collecting = commands.add_parser("collect")
     cropping = commands.add_parser("crop")
     for command in (collecting, cropping):
-        command.add_argument("--store", type=_path, default=project_root() / STORE)
-    collecting.add_argument("root", type=_path)
+        command.add_argument("--store", type=_path, help=f"a folder; none: {STORE} in the project's")
+    collecting.add_argument("root", type=_path, help="the folder with train1 .. train7 and test, or with their archives")
     collecting.add_argument("--images", help=f"{' or '.join(IMAGES)}; none: raw where there are any")
     for choice in fields(Choices):
-        collecting.add_argument(f"--{choice.name}", type=choice.type, default=choice.default, help=choice.metadata["help"])
+        collecting.add_argument(
+            f"--{choice.name}", type=choice.type, default=choice.default, help=f"{choice.metadata['help']} (%(default)s)"
+        )
     cropping.add_argument("--split", required=True)
     cropping.add_argument("--count", type=int)
     cropping.add_argument("--patch", type=int, default=128)
     cropping.add_argument("--out", type=_path, required=True)
     options = parser.parse_args(arguments)
     try:
+        options.store = options.store or project_root() / STORE
         if options.command == "collect":
             choices = Choices(**{choice.name: getattr(options, choice.name) for choice in fields(Choices)})
             fill(options.root, options.store, choices, options.images)
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             choices = asdict(read_choices(options.store))
             stacks = store_stacks(options.store, options.split, patch=options.patch, count=options.count, **choices)
             write_stacks(stacks, options.out)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         sys.exit(f"photographs: {error}")
     except OSError as error:  # that of a full disk names no file, and NumPy's no cause
         place = error.filename or (options.store if options.command == "collect" else options.out)

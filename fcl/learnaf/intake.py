@@ -27,12 +27,6 @@ def _checksum(capture: dict) -> int:
     return zlib.crc32(json.dumps(capture).encode())
 
 
-def _check(file: Path, capture: dict) -> None:
-    with reading(file, AGAIN):
-        if fingerprint(file) != capture["files"][file.stem]:
-            raise ValueError("it is not the file that capture.json describes")
-
-
 def read_capture(file: Path) -> dict:
     """What capture.json says, and its folder. ValueError naming it where it is missing or damaged."""
     with reading(file, AGAIN):
@@ -42,22 +36,22 @@ def read_capture(file: Path) -> dict:
     return capture | {"folder": file.parent}
 
 
-def read_map(capture: dict, name: str) -> np.ndarray:
-    """The depth or confidence map of a capture. ValueError naming the file where it is missing or damaged."""
+def sound_file(capture: dict, name: str) -> Path:
+    """The file of a capture's frames, depth or confidence. ValueError naming it where it is missing or damaged."""
     file = capture["folder"] / f"{name}.npy"
-    _check(file, capture)
-    return np.load(file)
+    with reading(file, AGAIN):
+        if fingerprint(file) != capture["files"][name]:
+            raise ValueError("it is not the file that capture.json describes")
+    return file
 
 
 def is_complete(folder: Path, origin: str) -> bool:
     """Whether the store holds this capture undamaged, made of these files."""
     try:
         capture = read_capture(folder / "capture.json")
-        for name in ("frames", *MAPS):
-            _check(folder / f"{name}.npy", capture)
+        return capture["origin"] == origin and all(sound_file(capture, name) for name in ("frames", *MAPS))
     except ValueError:
         return False
-    return capture["origin"] == origin
 
 
 def views_shift(left: np.ndarray, right: np.ndarray) -> list[float]:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from fcl import crops
 from fcl.files import fingerprint, make_anew, replacing
-from fcl.learnaf.intake import read_capture, read_map
+from fcl.learnaf.intake import MAPS, read_capture, sound_file
 from fcl.learnaf.store import PHONES, collect
 from fcl.optics import nearest_index
 from fcl.settings import SPLITS
@@ -155,7 +155,7 @@ def patch_table(captures: Sequence[dict], patch: int, choices: Choices, transpos
         raise ValueError(f"patch must be a multiple of 4 px, a sample of the depth map, not {patch}")
     size, stride, tables = patch // 4, choices.stride // 4, []
     for number, capture in enumerate(captures):
-        maps = [read_map(capture, name) for name in ("depth", "confidence")]
+        maps = [np.load(sound_file(capture, name)) for name in MAPS]
         maps = [array.T if transposed else array for array in maps]
         depth, confidence = (array[:, ::-1] if mirrored else array for array in maps)
         if min(depth.shape) < size:
@@ -186,12 +186,9 @@ def patch_table(captures: Sequence[dict], patch: int, choices: Choices, transpos
 
 
 def cut(captures: Sequence[dict], table: pd.DataFrame, patch: int, transposed: bool, mirrored: bool) -> crops.Crops:
-    """The slices of these rows of a `patch_table`."""
-    files, places = (
-        [capture["folder"] / "frames.npy" for capture in captures],
-        table[["capture", "row", "column"]].to_numpy(),
-    )
-    halved = captures[0]["halved"]
+    """The slices of these rows of a `patch_table`. ValueError naming a file of the store that is missing or damaged."""
+    files, halved = [sound_file(capture, "frames") for capture in captures], captures[0]["halved"]
+    places = table[["capture", "row", "column"]].to_numpy()
     return crops.Crops(files, places, patch, halved=halved, transposed=transposed, mirrored=mirrored)
 
 

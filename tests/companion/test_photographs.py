@@ -105,6 +105,12 @@ def test_another_view_is_reported_where_the_batch_looks(tmp_path, store):
     assert cropped(store, tmp_path / "data").source["view"] == "top"
 
 
+def test_outside_a_checkout_one_line_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("FCL_PROJECT", str(tmp_path))
+    with pytest.raises(SystemExit, match="photographs: no checkout of fcl-companion at"):
+        main(["collect", str(tmp_path)])
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -270,10 +270,9 @@ def test_a_damaged_store_is_named_and_made_again(root, tmp_path, name):
     store = tmp_path / "store"
     collect(root, store)
     expected = learnaf.store_stacks(store)
-    write_stacks(expected, tmp_path / "train")
     file = store / "center/train1/apt1_0" / name
     sound, numbers = file.read_bytes(), np.random.default_rng(0)
-    flips = [numbers.integers(128 if name.endswith("npy") else len(sound)) for _ in range(20)]  # in the header of arrays
+    flips = [numbers.integers(len(sound) if number % 2 else 128) for number in range(20)]  # half of them in the header
     for damage in (b"", b"PK\x03\x04", sound[:-1], *flips):
         damaged = bytearray(sound)
         if isinstance(damage, bytes):
@@ -282,9 +281,8 @@ def test_a_damaged_store_is_named_and_made_again(root, tmp_path, name):
             damaged[damage] ^= 1 << numbers.integers(8)
         file.write_bytes(damaged)
         try:
-            stacks = learnaf.store_stacks(store)
-            FocalStacks.load(tmp_path / "train")
-            assert stacks.digest == expected.digest and np.array_equal(stacks.slices[0], expected.slices[0])
+            digest = learnaf.store_stacks(store).digest
+            assert name == "capture.json" and digest == expected.digest  # a blank of JSON
         except ValueError as error:
             assert re.search(f"apt1_0/{name} .*run `make learnaf ROOT=...` again", str(error))
     file.unlink()

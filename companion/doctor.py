@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from companion import interpreter
@@ -184,9 +185,28 @@ def _against_lock(lock: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(missing), tuple(different)
 
 
+def stored_data() -> list[str]:
+    """What is damaged among stored stacks and published results, every byte of which is read."""
+    from companion.runs.checksums import NAME, published, read_checked
+    from fcl.stacks import FocalStacks
+
+    checks = [partial(FocalStacks.load, path.parent, whole=True) for path in (ROOT / "data").glob("*/*/*/stacks.json")]
+    for folder in (path.parent for path in (ROOT / "results").rglob(NAME)):
+        checks += [partial(read_checked, folder / name) for name in published(folder)]
+    damaged = []
+    for check in checks:
+        try:
+            check()
+        except ValueError as error:
+            damaged.append(f"DAMAGED: {error}")
+    return damaged
+
+
 if __name__ == "__main__":
     if not (ROOT / "requirements.lock").is_file():
         sys.exit(f"no checkout of fcl-companion at {ROOT}: the doctor compares what is installed with its lock")
     machine = look()
     print(report(machine))
-    sys.exit(any(problem.fatal for problem in problems(machine)))
+    damaged = [] if machine.torch is None or machine.missing else stored_data()
+    print("\n".join(damaged) or "Stored stacks and published results are whole.")
+    sys.exit(any(problem.fatal for problem in problems(machine)) or bool(damaged))

@@ -7,6 +7,8 @@ import os
 import pytest
 
 from companion import doctor, interpreter
+from companion.runs.checksums import publish_files
+from fcl.simulator import simulate_stacks
 
 
 @pytest.mark.parametrize("version", [(3, 11, 0), (3, 12, 1), (3, 13, 9), (3, 14, 0)])
@@ -100,3 +102,20 @@ def test_doctor_compares_with_the_lock(tmp_path):
     missing, different = doctor._against_lock(lock)
     assert missing == ("no-such-package",)
     assert different == (f"pytest {importlib.metadata.version('pytest')} (pinned: 0.1)",)
+
+
+def test_every_byte_of_what_is_stored_is_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    folder = tmp_path / "data/smoke/simulated/test"
+    simulate_stacks(2, 0, 16, folder=folder)
+    results = tmp_path / "results/laptop/simulated"
+    results.mkdir(parents=True)
+    (results / "test.npz").write_bytes(b"labels")
+    publish_files(results, [])
+    assert doctor.stored_data() == []
+    slices = bytearray((folder / "slices.npy").read_bytes())
+    slices[-1000] ^= 1
+    (folder / "slices.npy").write_bytes(slices)
+    (results / "test.npz").write_bytes(b"others")
+    stacks, labels = doctor.stored_data()
+    assert stacks.startswith("DAMAGED: ") and "slices" in stacks and "test.npz is not the file" in labels

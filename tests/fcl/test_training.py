@@ -231,7 +231,7 @@ def test_nothing_waits_for_a_device_between_mini_batch_and_gradients(stacks, mod
     run = training._Run(config, stacks, "cpu")
     *inputs, labels = (values.to("meta") for values in run.batch())
     network = run.model.to("meta")
-    compiled = torch.compile(network, backend="eager", fullgraph=True)  # for the bench: in one graph, or it raises
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
     sum(run.losses(compiled(*inputs), labels)).backward()
     assert all(weights.grad.shape == weights.shape for weights in network.parameters())
 

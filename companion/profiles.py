@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 from companion.project import project_root
 from companion.strict_yaml import MAPPING, Schema, parse_yaml
 from fcl.config import Config, closest
+from fcl.files import reading
 
 Model, Data = Literal["afpe", "l2a"], Literal["simulated", "learnaf"]
 MODELS, DATA = Model.__args__, Data.__args__
@@ -36,19 +37,14 @@ PROFILES = TypeAdapter(Annotated[dict[str, Profile], Field(min_length=1)])
 def read_data(name: str, schema: TypeAdapter = MAPPING) -> dict[str, Any]:
     """A file of experiments/, as data that fit the schema. ValueError naming file and line where they don't."""
     path = project_root() / "experiments" / name
-    if not path.is_file():
-        raise ValueError(f"experiments/{name} is missing: `git restore experiments/{name}` brings it back")
-    try:
-        return parse_yaml(path.read_text(encoding="utf-8"), f"experiments/{name}", schema)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"experiments/{name} is no text in UTF-8 ({error}): save it as such") from None
+    with reading(path, f"save it as text in UTF-8, or bring the committed one back: `git restore experiments/{name}`"):
+        text = path.read_text(encoding="utf-8")
+    return parse_yaml(text, f"experiments/{name}", schema)
 
 
 def read_profile(profile: str, model: str = "afpe", data: str = "simulated") -> dict[str, Any]:
     """One profile of experiments/profiles.yml, as it is for a model and for data. ValueError for an unknown one."""
     profiles = read_data("profiles.yml", PROFILES)
-    if not profiles:
-        raise ValueError("experiments/profiles.yml names no profile: `git restore experiments/profiles.yml` brings it back")
     if profile not in profiles:
         raise ValueError(f"profile must be one of {', '.join(profiles)}, not {profile!r}.{closest(profile, profiles)}")
     return _of(profiles[profile], model, data)

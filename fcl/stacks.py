@@ -92,24 +92,25 @@ class FocalStacks:
         """
         folder, arrays = Path(folder), {}
         remedy = (
-            "`make figures` makes these focal stacks again (one folder by hand: `python -m fcl.simulator --out ...`; "
+            "remove its folder, and it is made again by `make figures` (by hand: `python -m fcl.simulator --out ...`; "
             "photographs: `make learnaf ROOT=...` first)"
         )
         with reading(folder / "stacks.json", remedy):
             description = json.loads((folder / "stacks.json").read_text())
             options = {name: description[name] for name in ("black", "white", "source")}
-            digest, cropped = description["digest"], (folder / crops.FILE).is_file()
-        for name in ARRAYS[1:4] if cropped else ARRAYS:
-            file = folder / f"{name}.npy"
+            digest, files = description["digest"], dict(description["files"])
+        for name, written in files.items():
+            file = folder / name
             with reading(file, remedy):
-                if ("files" in description or not cropped) and description["files"][file.name] != fingerprint(file):
+                if fingerprint(file) != written:
                     raise ValueError("it is not the file that stacks.json describes")
-                arrays[name] = np.load(file, mmap_mode="r" if name == "slices" else None)
-        if cropped:
+                if file.suffix == ".npy":
+                    arrays[file.stem] = np.load(file, mmap_mode="r" if file.stem == "slices" else None)
+        if crops.FILE in files:
             arrays["slices"] = crops.Crops.load(folder)
         with reading(folder, remedy):
             stacks = cls(**arrays, **options)
-            if whole and not cropped and stacks.digest != digest:
+            if whole and crops.FILE not in files and stacks.digest != digest:
                 raise ValueError("the slices are not those that stacks.json describes")
         stacks.digest = digest
         return stacks

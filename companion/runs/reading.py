@@ -61,14 +61,10 @@ def load_record(path: Path) -> dict[str, Any]:
             _need(type(value) in (int, float) and np.isfinite(value), f"it gives no finite number of seconds for {name}")
         config = Config(**record["config"])
         run = f"{group_name(config, record['profile'])}/{Weights.of(config).name}"
-        _need(
-            record["run"] == f"{path.parent.name}/{path.stem}",
-            f"it was copied or renamed: it says that it is {record['run']}",
-        )
-        _need(
-            (run, path.stem, config.data) == (record["run"], record["weights"], record["data"]),
-            f"it contradicts itself: by its config, it is the run {run} on {config.data} stacks",
-        )
+        named = f"{path.parent.name}/{path.stem}"
+        _need(record["run"] == named, f"it was copied or renamed: it says that it is {record['run']}")
+        fits = (run, path.stem, config.data) == (named, record["weights"], record["data"])
+        _need(fits, f"it contradicts itself: by its config, it is the run {run} on {config.data} stacks")
     return record
 
 
@@ -94,12 +90,9 @@ def load_run(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         _need(set(arrays) == names, f"it holds {', '.join(sorted(arrays))} instead of {', '.join(sorted(names))}")
         shape = len(scored["labels"]), parse_setting(record["config"]["setting"]).starts
         for name, values in arrays.items():
-            kind = np.uint8 if name in ("argmax", "median") else np.float16
-            wanted = shape[:1] if name.startswith("mean_") else shape
-            _need(
-                values.shape == wanted and values.dtype == kind,
-                f"{name} is {values.dtype} {values.shape}, not {kind.__name__} {wanted}",
-            )
+            kind = np.dtype(np.uint8 if name in ("argmax", "median") else np.float16)
+            wanted = kind, shape[:1] if name.startswith("mean_") else shape
+            _need((values.dtype, values.shape) == wanted, f"{name} is {values.dtype} {values.shape}, not {kind} {wanted[1]}")
             _need(values.min() >= 0 and values.max() < N, f"{name} holds NaN, or numbers outside 0..{N - 1}")
     if record["stacks"]["digest"] != str(scored["digest"]):
         raise RefusedFile(path, f"was scored on other stacks than {labels_file(path.parents[1])} describes")
@@ -160,15 +153,13 @@ def _row(path: Path, labels: np.ndarray) -> dict[str, Any]:
     config = record["config"]
     setting = parse_setting(config["setting"])
     entropy = arrays["entropy"] if "entropy" in arrays else arrays["mean_entropy"]
-    return {
-        **{name: record[name] for name in ("profile", "data")},
-        **{name: config[name] for name in ("model", "setting")},
-        **{"views": setting.views, "frames": setting.frames, "F": config["focal_indices"], "seed": config["seed"]},
-        **{"weights": record["weights"]},
-        **{name: float(config[name]) for name in ("lambda_msd", "lambda_kld", "lambda_jsd")},
-        **evaluate(arrays["argmax"], labels),
-        **{"mean_entropy": float(entropy.mean(dtype=np.float64)), "path": str(path)},
-    }
+    row = {"profile": record["profile"], "data": record["data"], "model": config["model"], "setting": config["setting"]}
+    row |= {"views": setting.views, "frames": setting.frames, "F": config["focal_indices"], "seed": config["seed"]}
+    row |= {"weights": record["weights"]}
+    row |= {name: float(config[name]) for name in ("lambda_msd", "lambda_kld", "lambda_jsd")} | evaluate(
+        arrays["argmax"], labels
+    )
+    return row | {"mean_entropy": float(entropy.mean(dtype=np.float64)), "path": str(path)}
 
 
 def read_results(folder: Path | str, expected: Iterable[str] | None = None) -> pd.DataFrame:

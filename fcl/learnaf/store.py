@@ -223,23 +223,22 @@ def _read_archive(
     """What is left out, the captures that are in the store now, and the folders that the archive holds."""
     folders: set[str] = set()
     intakes: dict[str, Intake | None] = {}  # None: it is in the store already
-    slots: dict[str, dict[str, str]] = {}  # capture -> path below the top folder -> slot
+    slots = {path: slot for slot, path in expected_files("*", view, images).items()}
     left_out: dict[str, str] = {}
     try:
         for tar, member in _members(archive, progress):
             match = MEMBER.fullmatch(str(PurePosixPath(member.name)))
             if member.isdir() or not match:
                 continue
-            folder, capture, _ = match.groups()
+            folder, capture, file = match.groups()
             if not NAME.fullmatch(capture):
                 left_out[f"{top}/{capture!r}"] = STRANGE.format(capture)
                 continue
             folders.add(folder)
             if capture not in intakes:
-                slots[capture] = {path: slot for slot, path in expected_files(capture, view, images).items()}
                 place = store / top / capture
                 intakes[capture] = None if is_complete(place, origin) else Intake(place, origin)
-            slot, intake = slots[capture].get("/".join(match.groups())), intakes[capture]
+            slot, intake = slots.get(f"{folder}/*/{file}"), intakes[capture]
             if slot and intake:
                 name = f"{archive.name}: {member.name}"
                 intake.add(slot, name, partial(_read_member, tar, member, name))
@@ -249,7 +248,7 @@ def _read_archive(
         left_out[archive.name] = f"{archive.name} is damaged or only a part of the archive ({error}): download it again"
     for capture, intake in intakes.items():
         if intake:
-            intake.finish({slot: f"{archive.name}: {path}" for path, slot in slots[capture].items()})
+            intake.finish({slot: f"{archive.name}: {path}" for slot, path in expected_files(capture, view, images).items()})
             if intake.problem:
                 left_out[f"{top}/{capture}"] = intake.problem
     if not intakes:

@@ -43,12 +43,9 @@ class Weights:
     @property
     def name(self) -> str:
         """Canonical name, such as 'baseline', 'msd6' or 'msd4+kld0.857'; no two weights share one."""
-        parts = []
-        for term, value in asdict(self).items():
-            if value > 0:
-                short = f"{value:g}"
-                parts.append(f"{term}{short if float(short) == value else repr(float(value))}")
-        return "+".join(parts) or "baseline"
+        terms = {term: (value, f"{value:g}") for term, value in asdict(self).items() if value > 0}
+        names = [f"{term}{short if float(short) == value else float(value)}" for term, (value, short) in terms.items()]
+        return "+".join(names) or "baseline"
 
 
 def parse_weights(text: str) -> Weights:

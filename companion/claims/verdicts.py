@@ -10,11 +10,11 @@ import numpy as np
 
 from companion.claims.effects import Printed, Stored, complete_seeds, effects, needed
 from companion.claims.registry import LEDGER, METRICS, Claim, deciding_words
-from companion.profiles import parse_yaml
 from companion.project import project_root
 from companion.runs import provenance
 from companion.runs.identity import ResultsError
 from companion.statistics import detectable, holm, interval, p_above
+from companion.strict_yaml import parse_yaml
 
 SUPPORTED, CONTRADICTED, INCONCLUSIVE, UNTESTABLE = "supported", "contradicted", "inconclusive", "not testable here"
 LEVEL = 0.05

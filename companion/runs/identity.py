@@ -13,8 +13,9 @@ from pathlib import Path
 from companion.profiles import read_profile
 from companion.project import project_root
 from fcl.config import Config
+from fcl.settings import SPLITS
 
-SCORED = ("test", "validation")  # the splits on which runs are scored
+SCORED = SPLITS[1:]  # the splits on which runs are scored
 OWN_PLACE = {"model", "setting", "data", "focal_indices", "seed", "lambda_msd", "lambda_kld", "lambda_jsd"}
 SPELT = {"consistency_start": "start", "pairing": ""}  # in the names of groups
 

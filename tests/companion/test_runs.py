@@ -162,7 +162,7 @@ def test_folders(root):
     config = profile_config("laptop", setting="D2")
     assert run_folder("laptop", config) == root / "runs/laptop/simulated/afpe-D2-F4-seed0"
     assert run_folder("laptop", config, "validation") == root / "runs/laptop/simulated-validation/afpe-D2-F4-seed0"
-    with pytest.raises(ValueError, match="split must be one of test, validation"):
+    with pytest.raises(ValueError, match="split must be one of validation, test"):
         run_folder("laptop", config, "train")
 
 

@@ -160,7 +160,8 @@ def test_figures_from_nothing_and_then_nothing_to_do(project):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("seed", "victims"), [(4, "asked"), (5, "starter"), (6, "snakemake"), (7, "all"), (8, "kernel")])
-def test_killed_anywhere_the_same_command_goes_on(project, seed, victims):
+def test_killed_anywhere_the_same_command_goes_on(project, seed, victims, monkeypatch):
+    monkeypatch.setenv("FCL_PROJECT", str(project))
     groups = [project / RUNS / f"afpe-{setting}-F4-seed{seed}" for setting in ("D1", "I1")]
     process = start(project, "figures", "--seeds", str(seed))
     wait_for(groups[0] / "baseline.json", process)
@@ -191,8 +192,9 @@ def test_killed_anywhere_the_same_command_goes_on(project, seed, victims):
 
 
 @pytest.mark.slow
-def test_changes_run_again_what_depends_on_them(tmp_path):
+def test_changes_run_again_what_depends_on_them(tmp_path, monkeypatch):
     project = copy_project(tmp_path)
+    monkeypatch.setenv("FCL_PROJECT", str(project))
     make(project, "figures", "--seeds", "0")
     pages, records = (times(project, f"{RUNS}/*-seed0/train.ipynb"), times(project, f"{RUNS}/*-seed0/[!g]*.json"))
     chosen = {"D1": {"msd": "msd6", "jsd": "jsd32", "kld": "kld4", "fcl": "msd4+kld4"}}
@@ -241,8 +243,9 @@ def test_weights_are_chosen_from_nothing(project):
 
 
 @pytest.mark.slow
-def test_photographs_from_their_files_to_a_figure(miniature, tmp_path):
+def test_photographs_from_their_files_to_a_figure(miniature, tmp_path, monkeypatch):
     project = copy_project(tmp_path)
+    monkeypatch.setenv("FCL_PROJECT", str(project))
     edit(project, "profiles", smoke={"train_stacks": 8, "test_stacks": 4})
     subprocess.run([sys.executable, "-m", "companion.photographs", "collect", miniature], cwd=project, check=True)
     said = make(project, "figures", "--data", "learnaf", "--seeds", "0")

@@ -12,6 +12,7 @@ import yaml
 
 from companion.profiles import profile_config
 from companion.project import project_root
+from companion.strict_yaml import parse_yaml
 from companion.weights import METHODS, READOUTS, parse_weights
 from fcl.config import Config, closest
 from fcl.scenes import CATEGORIES
@@ -100,12 +101,12 @@ def config(arm: Arm, profile: str, setting: str | None = None) -> Config:
 
 
 def _ledger(text: str, usual: str) -> dict[str, Any]:
-    ledger = yaml.safe_load(text)
+    ledger = parse_yaml(text)
     _keys("the file", ledger, ("claims",), ("margins",))
     _need(isinstance(ledger["claims"], list), "claims must be a list")
     own = ledger.get("margins", {})
     _need(isinstance(own, dict), "margins must be a mapping")
-    margins = own if text == usual else yaml.safe_load(usual)["margins"]
+    margins = own if text == usual else parse_yaml(usual)["margins"]
     for name in own:
         _need(own[name] == margins.get(name, own[name]), f"margin {name} is another in {LEDGER.name}: give it a new name")
     return ledger | {"margins": margins | own}

@@ -110,6 +110,6 @@ def test_the_book_needs_no_network_and_shows_its_equations(page, tmp_path):
         page.goto(file.as_uri())
         page.evaluate(IMAGES)
         heights, fonts = page.evaluate(EQUATIONS)
-        assert all(height > 2 for height in heights) and set(fonts) == ({"loaded"} if heights else {"unloaded"}), file
+        assert all(height > 2 for height in heights) and fonts == [], file  # the system's own font for mathematics
         page.screenshot(path=tmp_path / f"{file.stem}.png", full_page=True)
     assert asked and all(url.startswith(("file:", "data:")) for url in asked) and said == []

@@ -150,9 +150,9 @@ def make(
 
 
 def code_digest() -> str:
-    """Of the code that draws, and of what prose quotes: when it changes, everything is drawn again."""
+    """Of the code that draws, of experiments/, and of what prose quotes: when it changes, everything is drawn again."""
     root, digest = project_root(), hashlib.sha256()
-    for path in sorted(path for package in ("fcl", "companion") for path in (root / package).rglob("*.py")):
+    for path in sorted([*root.glob("fcl/**/*.py"), *root.glob("companion/**/*.py"), *root.glob("experiments/*.yml")]):
         digest.update(path.read_bytes())
     for path in (root / "README.md", *sorted((root / "notebooks").glob("*.ipynb"))):
         if path.exists():

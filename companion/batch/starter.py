@@ -82,7 +82,6 @@ def make(wanted: Plan, cores: int, again: Sequence[str] = (), minutes: float = 0
     rule = ["weights"] if wanted.target == "weights" else []
     quiet = ["--quiet", "host", "reason", "rules"]
     command = [sys.executable, "-m", "snakemake", *rule, "--cores", str(cores), *quiet]
-
     command += ["--resources", f"gpu={RUNS_PER_GPU * gpus}"] if gpus else []
     command += ["--forcerun", *again] if again else []
     config |= {"gpus": min(gpus, 1)}
@@ -117,18 +116,16 @@ def make(wanted: Plan, cores: int, again: Sequence[str] = (), minutes: float = 0
 
 def standing(root: Path, wanted: Plan, began: float) -> str:
     """How far the trainings are: the time left, by the costs of what was done since `began`, and what is at work."""
-    fractions, now = {}, []
-    for page in wanted.jobs:
-        file = (root / page).with_name(PROGRESS)
-        if (root / page).exists():
-            fractions[page] = 1.0
-        elif file.exists() and file.stat().st_mtime > began:
+    now, gained, left = [], 0.0, 0.0
+    for page, job in wanted.jobs.items():
+        file, done = (root / page).with_name(PROGRESS), float((root / page).exists())
+        fresh = file.exists() and file.stat().st_mtime > began
+        if fresh and not done:
             state = json.loads(file.read_text())
-            fractions[page] = state["fraction"]
-            now.append(f"{Path(page).parent.name}: {state['text']} ({state['fraction']:.0%})")
-    fresh = {page for page in fractions if (root / page).with_name(PROGRESS).stat().st_mtime > began}
-    gained = sum(wanted.jobs[page].cost * fractions[page] for page in fresh)
-    left = sum(job.cost * (1 - fractions.get(page, 0.0)) for page, job in wanted.jobs.items())
+            done = state["fraction"]
+            now.append(f"{Path(page).parent.name}: {state['text']} ({done:.0%})")
+        gained += job.cost * done * fresh
+        left += job.cost * (1 - done)
     minutes = (time.time() - began) * left / gained / 60 if gained else 0
     told = [f"about {minutes:.0f} min left"] if minutes >= 1.5 else []
     return " | ".join([*told, *now])
@@ -174,8 +171,8 @@ def run(target: str, profile: str, cores: int, minutes: float = 0, **options: ob
         lock.truncate(0)
         print(os.getpid(), end="", file=lock, flush=True)
         runs = sum(len(job.weights) for job in wanted.jobs.values())
-        counts = [f"{len(wanted.jobs)} notebooks that train, {runs} runs"] * bool(runs)
-        counts += [f"{len(wanted.notebooks)} notebooks that draw"] * bool(wanted.notebooks)
+        counts = [f"notebooks that train: {len(wanted.jobs)}, with {runs} runs"] * bool(runs)
+        counts += [f"that draw: {len(wanted.notebooks)}"] * bool(wanted.notebooks)
         told = ", ".join([target, f"profile {profile}", f"{wanted.data} data"])
         print(f"{told}: {', '.join(counts) or 'the claims'}. Details: {LOG}", flush=True)
         end_leftovers(root / CHILDREN)
@@ -188,9 +185,8 @@ def run(target: str, profile: str, cores: int, minutes: float = 0, **options: ob
             end_leftovers(root / CHILDREN)
         for folder in dict.fromkeys(str(Path(page).parents[1]) for page in wanted.jobs):
             print(f"All {len(wanted.jobs)} notebooks are done, in {folder}", flush=True)
-        for page in (Path(goal) for goal in wanted.goals):
-            if page.suffix == ".txt" and target == "claims":
-                print((root / page).read_text(encoding="utf-8"), end="")
+        if target == "claims":
+            print((root / wanted.goals[-1]).read_text(encoding="utf-8"), end="")
         if wanted.notebooks:
             print(f"figures and tables are in {plan.output_folder(profile, wanted.source, wanted.data)}")
 

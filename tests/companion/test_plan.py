@@ -177,5 +177,9 @@ def test_what_is_drawn_is_out_of_date_when_results_or_cells_change_but_not_with_
     notebook.write_text(json.dumps(content))
     assert plan.cells_digest("table_a") != cells
     code = plan.code_digest()
+    weights = tmp_path / "experiments/weights.yml"
+    weights.write_text(weights.read_text() + "# chosen anew\n")
+    assert plan.code_digest() != code
+    code = plan.code_digest()
     (tmp_path / "companion/report/tables.py").write_text("")
     assert plan.code_digest() != code

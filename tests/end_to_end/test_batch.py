@@ -1,5 +1,6 @@
 """The batch: what it plans, what Snakemake makes of it and, in the slow tests, what it survives."""
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from tiny import ROOT, finish
 
+from companion.batch import plan
 from companion.batch import starter as batch
 from companion.batch.groups import hold
 from companion.batch.starter import BatchFailed, end_leftovers
@@ -123,6 +125,20 @@ def test_a_second_starter_is_refused(tmp_path, monkeypatch):
     refusal = pytest.raises(BatchFailed, match="already at work in this folder, process of unknown id")
     with hold(tmp_path / batch.STARTER, 0.0), refusal:
         batch.run("figures", "smoke", 1)
+
+
+def test_the_time_left_is_told_by_what_was_done_since_the_start(tmp_path):
+    wanted = plan.make("table_a", "smoke")  # D2 first, as it takes longest
+    longest, done, waiting = (tmp_path / page for page in wanted.jobs)
+    for page in (longest, done):
+        page.parent.mkdir(parents=True)
+    done.touch()  # by an earlier batch, whose traces may be gone
+    began = time.time() - 60
+    (longest.parent / ".progress").write_text(json.dumps({"text": "kld, iteration 12 of 24", "fraction": 0.25}))
+    cost = [job.cost for job in wanted.jobs.values()]
+    minutes = (0.75 * cost[0] + cost[2]) / (0.25 * cost[0])
+    told = f"about {minutes:.0f} min left | afpe-D2-F4-seed0: kld, iteration 12 of 24 (25%)"
+    assert batch.standing(tmp_path, wanted, began) == told
 
 
 # From start to end

@@ -42,3 +42,9 @@ def use_own_caches(always: bool = False) -> None:
     }
     for name, folder in names.items():
         os.environ.setdefault(name, str(project_root() / "runs" / ".cache" / folder))
+
+
+def prose() -> list[Path]:
+    """The pages and notebooks whose prose quotes numbers from figures/ (`companion.claims.quotes`)."""
+    root = project_root()
+    return [*sorted(root.glob("*.md")), *sorted(root.glob("docs/*.md")), *sorted(root.glob("notebooks/*.ipynb"))]

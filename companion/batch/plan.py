@@ -11,7 +11,7 @@ from companion.batch.rendering import output_folder, section_notebooks
 from companion.batch.selection import read_selection
 from companion.experiments import groups, read_experiment
 from companion.profiles import profile_config, read_profile, renders_while_training
-from companion.project import project_root
+from companion.project import project_root, prose
 from companion.runs.identity import run_folder
 from companion.weights import parse_weights, resolve_methods
 from fcl.config import Config, closest
@@ -154,9 +154,8 @@ def code_digest() -> str:
     root, digest = project_root(), hashlib.sha256()
     for path in sorted([*root.glob("fcl/**/*.py"), *root.glob("companion/**/*.py"), *root.glob("experiments/*.yml")]):
         digest.update(path.read_bytes())
-    for path in (root / "README.md", *sorted((root / "notebooks").glob("*.ipynb"))):
-        if path.exists():
-            digest.update("".join(re.findall("<!-- quote [^>]*-->", path.read_text(encoding="utf-8"))).encode())
+    for path in prose():
+        digest.update("".join(re.findall("<!-- quote [^>]*-->", path.read_text(encoding="utf-8"))).encode())
     return digest.hexdigest()
 
 

@@ -2,8 +2,8 @@
 
     python -m companion.claims [--claims FILE] [--profile laptop] [--source results|runs]
 
-For the project's own claims on committed results it also writes figures/claims.json and .csv, and brings up to date what the
-README and the notebooks quote (companion.claims.quotes).
+For the project's own claims on committed results it also writes figures/claims.json and .csv, and brings up to date what
+pages and notebooks quote (companion.claims.quotes).
 """
 
 import argparse

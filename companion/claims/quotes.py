@@ -1,4 +1,4 @@
-"""Numbers quoted in prose come from figures/ by reference, so that none can drift. In the README and in notebooks
+"""Numbers quoted in prose come from figures/ by reference, so that none can drift. In pages and notebooks
 
     <!-- quote claims.csv id=fcl-steadier metric=msd_star: shown -->-24.1 % [-26.0 %, -22.1 %]<!-- end -->
     <!-- quote table_a.csv setting=D1 method=fcl: mae .2f -->2.31<!-- end -->
@@ -19,7 +19,7 @@ import pandas as pd
 
 from companion.claims.ledger import Result, awaits_runs, evidence, summary
 from companion.claims.verdicts import CONTRADICTED, UNTESTABLE
-from companion.project import project_root
+from companion.project import project_root, prose
 from fcl.files import replacing
 
 QUOTE = re.compile(r"(<!-- quote (?P<reference>[^>]*?) -->)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
@@ -85,9 +85,9 @@ def requoted(text: str, folder: Path) -> str:
 
 
 def refresh() -> list[Path]:
-    """Write anew what the README and the prose of notebooks quote, and return the files that changed."""
+    """Write anew what pages and the prose of notebooks quote, and return the files that changed."""
     root, changed = project_root(), []
-    for path in (root / "README.md", *sorted((root / "notebooks").glob("*.ipynb"))):
+    for path in prose():
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".md":
             new = requoted(text, root / "figures")

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from fake import ROOT
 
+from companion import project
 from companion.claims import __main__ as command
 from companion.claims import ledger, quotes
 from companion.claims.registry import load_claims
@@ -164,11 +165,13 @@ def test_nothing_is_rewritten_while_a_published_run_is_missing(tmp_path, monkeyp
 
 
 def prose():
-    """The README, and the prose of every notebook."""
-    yield "README.md", (ROOT / "README.md").read_text(encoding="utf-8")
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        yield path.name, "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    """(name, text) of every page, and the prose of every notebook."""
+    for path in project.prose():
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".ipynb":
+            cells = json.loads(text)["cells"]
+            text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        yield path.name, text
 
 
 def test_nothing_that_is_quoted_has_drifted():
@@ -176,12 +179,13 @@ def test_nothing_that_is_quoted_has_drifted():
         assert quotes.requoted(text, FIGURES) == text, f"{name} quotes old numbers: run `make claims`"
 
 
-def test_the_readme_gives_verdicts_by_reference_alone():
-    (text,) = (text for name, text in prose() if name == "README.md")
-    assert "<!-- quote claims -->" in text
+@pytest.mark.parametrize("page", ["README.md", "RESULTS.md"])
+def test_pages_give_verdicts_by_reference_alone(page):
+    text = dict(prose())[page]
+    assert "<!-- quote claims" in text
     own_words = quotes.QUOTE.sub("", text)
     for verdict in (SUPPORTED, CONTRADICTED, INCONCLUSIVE, "no verdict"):
-        assert verdict not in own_words.lower(), f"'{verdict}' stands in the README without a reference that keeps it true"
+        assert verdict not in own_words.lower(), f"'{verdict}' stands in {page} without a reference that keeps it true"
 
 
 def test_the_committed_ledger_is_that_of_the_committed_results():
